@@ -1,0 +1,49 @@
+# Everything a developer or an admin types. `make run` and `make test` need nothing but a Debian machine with Go.
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+VERSION     = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME    = 3s
+
+.PHONY: help build run test check fuzz generate clean
+
+help:
+	@echo "make run       build and start a server on http://localhost:8008"
+	@echo "make test      all checks and all tests, with the race detector"
+	@echo "make check     format, vet, staticcheck and the architecture alone"
+	@echo "make fuzz      every fuzz test for FUZZTIME ($(FUZZTIME))"
+	@echo "make generate  write the generated files again"
+	@echo "make build     bin/allmende, stripped"
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/allmende ./cmd/allmende
+
+run: build
+	@deploy/prerequisites.sh postgresql
+	@[ -e allmende.yaml ] || printf 'server_name: localhost\n' > allmende.yaml
+	./bin/allmende serve
+
+check:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	  [ -z "$$unformatted" ] || { echo "gofmt would change:"; echo "$$unformatted"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go test -count=1 ./internal/archtest ./config
+
+test: check
+	@deploy/prerequisites.sh postgresql gcc
+	go test -race -p 2 ./...
+	$(MAKE) --no-print-directory fuzz
+
+# go test can fuzz one target at a time.
+fuzz:
+	@git grep -hoE '^func Fuzz[A-Za-z0-9_]+' -- '*_test.go' >/dev/null || exit 0; \
+	git grep -oE '^func Fuzz[A-Za-z0-9_]+' -- '*_test.go' | sed 's/:func /:/' | while IFS=: read -r file name; do \
+	  echo "fuzz $$name in $$(dirname $$file)"; \
+	  go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "./$$(dirname $$file)" </dev/null || exit 1; \
+	done
+
+generate:
+	go generate ./...
+
+clean:
+	rm -rf bin
