@@ -1,0 +1,6 @@
+package pgd
+
+import "syscall"
+
+// dieWithParent has the kernel stop the server at once when the thread that started it ends.
+func dieWithParent(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGQUIT }
