@@ -1,0 +1,133 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"allmende/internal/matrix"
+	"allmende/internal/obs"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	// patience is how long a call waits for somebody to answer it: services start, shards move,
+	// NATS restarts.
+	patience = 5 * time.Second
+	// unavailableRetry is what callers are told to wait after patience has run out.
+	unavailableRetry = 2 * time.Second
+)
+
+// Call asks the endpoint and waits for its reply. Errors, apart from those the endpoint
+// documents:
+//   - 503 with RetryAfter when nobody serves it, or the connection was lost on the way (the call
+//     may or may not have had its effect, unless the endpoint is idempotent and was tried again);
+//   - 504 when the deadline has passed;
+//   - M_TOO_LARGE when the encoded request is larger than MaxPayload;
+//   - ctx's own error when the caller cancelled.
+func Call[Req, Resp any](ctx context.Context, b *Bus, e Endpoint[Req, Resp], req Req) (Resp, error) {
+	var resp Resp
+	buf := newBuffer()
+	defer buf.free()
+	if err := buf.encode(req); err != nil {
+		return resp, fmt.Errorf("encode request of %s: %w", e.name(), err)
+	}
+	if buf.Len() > MaxPayload {
+		return resp, matrix.TooLarge("Request too large").Wrap(fmt.Errorf("request of %s has %d bytes", e.name(), buf.Len()))
+	}
+	data, err := b.call(ctx, call{e.subject(req), e.Timeout, e.Idempotent}, buf.Bytes())
+	if err != nil {
+		return resp, fmt.Errorf("call %s: %w", e.name(), err)
+	}
+	if err := json.Unmarshal(data, &resp); err != nil {
+		return resp, fmt.Errorf("decode reply of %s: %w", e.name(), err)
+	}
+	return resp, nil
+}
+
+type call struct {
+	subject    string
+	timeout    time.Duration
+	idempotent bool
+}
+
+func (b *Bus) call(ctx context.Context, c call, data []byte) ([]byte, error) {
+	parent := ctx
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	msg := &nats.Msg{Subject: c.subject, Data: data, Header: requestHeader(ctx)}
+	retried := false
+	var first time.Time // of the waiting for somebody to answer
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
+		reply, err := b.try(ctx, msg)
+		switch {
+		case err == nil:
+			return reply.Data, decodeError(reply)
+		case parent.Err() == context.Canceled:
+			return nil, parent.Err()
+		case ctx.Err() != nil:
+			return nil, matrix.Timeout("The server did not answer in time").Wrap(err)
+		case errors.Is(err, errLost):
+			if !c.idempotent || retried {
+				return nil, matrix.Unavailable(unavailableRetry).Wrap(err)
+			}
+			retried = true
+		case !unsent(err):
+			return nil, matrix.Unavailable(unavailableRetry).Wrap(err)
+		}
+		// Nobody has seen the call (or it may be repeated): try again for a while.
+		if first.IsZero() {
+			first = time.Now()
+		} else if time.Since(first) > patience {
+			return nil, matrix.Unavailable(unavailableRetry).Wrap(err)
+		}
+		if sleep(ctx, pause/2+rand.N(pause)) != nil {
+			if parent.Err() == context.Canceled {
+				return nil, parent.Err()
+			}
+			// The deadline came before anybody was there to answer: that is absence, not slowness.
+			return nil, matrix.Unavailable(unavailableRetry).Wrap(err)
+		}
+	}
+}
+
+// errLost: the connection went away between request and reply.
+var errLost = errors.New("connection to NATS lost during the call")
+
+// try sends the request once.
+func (b *Bus) try(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
+	link := b.link.Load()
+	tctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(link.ctx, cancel)()
+	deadline, _ := ctx.Deadline()
+	remaining := max(time.Until(deadline).Milliseconds(), 1)
+	msg.Header[headerTimeout] = []string{strconv.FormatInt(remaining, 10)}
+	reply, err := b.nc.RequestMsgWithContext(tctx, msg)
+	if err != nil && !unsent(err) && ctx.Err() == nil && link.ctx.Err() != nil {
+		return nil, errLost
+	}
+	return reply, err
+}
+
+// unsent reports whether no handler can have seen the request.
+func unsent(err error) bool {
+	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrReconnectBufExceeded) ||
+		errors.Is(err, nats.ErrConnectionReconnecting) || errors.Is(err, nats.ErrDisconnected)
+}
+
+func requestHeader(ctx context.Context) nats.Header {
+	h := make(nats.Header, 3)
+	if id := obs.RequestID(ctx); id != "" {
+		h[headerRequestID] = []string{id}
+	}
+	if tp := obs.Traceparent(ctx); tp != "" {
+		h[headerTraceparent] = []string{tp}
+	}
+	return h
+}
