@@ -136,6 +136,11 @@ func (v *Viewer) MaySee(e *Event) bool {
 	if v.allows(v.MembershipAt(e), v.visibilityBefore(e.NID), e.NID) {
 		return true
 	}
+	// What happened to one's own membership is one's own to know: a rejected
+	// invite or a ban must be able to leave the client's room list.
+	if e.TypeNID == TypeMember && e.KeyNID != nil && *e.KeyNID == v.user {
+		return true
+	}
 	// A change of visibility is also judged by what it changes to.
 	return e.TypeNID == TypeHistoryVisibility && v.allows(v.MembershipAt(e), v.visibilityBefore(e.NID+1), e.NID)
 }

@@ -1,0 +1,303 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"allmende/internal/matrix"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	// ErrFenced says that another instance wrote to the room since this
+	// process last looked: what was decided rests on old state.
+	ErrFenced = errors.New("room was written by another instance")
+	// ErrTxnTaken says that the transaction id was used before.
+	ErrTxnTaken = errors.New("transaction id was used before")
+	// ErrAliasTaken says that the alias points at a room already.
+	ErrAliasTaken = errors.New("alias is taken")
+)
+
+// Committed is the outcome of a committed batch.
+type Committed struct {
+	From, To int64 // positions of the first and last event
+}
+
+// Commit writes units of many rooms in one transaction, in the order given, and
+// gives every row its number. lastPos is the position this process saw at its
+// own last commit: if nobody else committed since, no room can have changed
+// under it and no fence needs checking.
+//
+// Units that cannot be written get their Err set and are left out; the others
+// are committed. An error is returned when nothing was committed.
+func (s *Store) Commit(ctx context.Context, units []*Unit, lastPos int64) (Committed, error) {
+	for {
+		live := pending(units)
+		if len(live) == 0 {
+			return Committed{}, nil
+		}
+		done, retry, err := s.attempt(ctx, live, lastPos)
+		if err != nil {
+			return Committed{}, err
+		}
+		if !retry {
+			return done, nil
+		}
+	}
+}
+
+// pending are the units still to be written. A unit behind a failed one of the
+// same room was built on what did not come about, so it fails too.
+func pending(units []*Unit) []*Unit {
+	var live []*Unit
+	failed := map[int64]bool{}
+	for _, u := range units {
+		if u.Err == nil && failed[u.RoomNID] {
+			u.Err = ErrFenced
+		}
+		if u.Err != nil {
+			failed[u.RoomNID] = true
+			continue
+		}
+		live = append(live, u)
+	}
+	return live
+}
+
+// attempt runs the transaction once. retry tells that some unit dropped out
+// and the rest has to be tried again.
+func (s *Store) attempt(ctx context.Context, units []*Unit, lastPos int64) (done Committed, retry bool, err error) {
+	conn, err := s.db.Acquire(ctx)
+	if err != nil {
+		return Committed{}, false, fmt.Errorf("acquire connection to commit: %w", err)
+	}
+	defer conn.Release()
+	b := newBatch(units)
+	before, err := b.open(ctx, conn)
+	if err == nil && before != lastPos {
+		err = b.checkFences(ctx, conn)
+	}
+	if err == nil && b.dropped {
+		_, err = conn.Exec(ctx, "ROLLBACK")
+		return Committed{}, true, err
+	}
+	if err == nil {
+		err = b.write(ctx, conn)
+	}
+	if err != nil {
+		// The connection may be broken; the transaction ends with it then.
+		_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK")
+		return Committed{}, false, fmt.Errorf("commit events: %w", err)
+	}
+	for _, r := range b.rows {
+		r.settle()
+	}
+	return Committed{From: before + 1, To: before + int64(len(b.rows))}, false, nil
+}
+
+// batch is one transaction being put together.
+type batch struct {
+	units   []*Unit
+	rows    []*Row
+	dropped bool
+}
+
+func newBatch(units []*Unit) *batch {
+	b := &batch{units: units}
+	for _, u := range units {
+		for _, r := range u.Rows {
+			r.unit = u
+		}
+		b.rows = append(b.rows, u.Rows...)
+	}
+	return b
+}
+
+const advanceHead = `UPDATE roomserver.head SET pos = pos + $1 RETURNING pos`
+
+const claimTxns = `
+INSERT INTO roomserver.event_txns (scope, event_nid, device_id, txn_id)
+SELECT u.scope, h.pos - $1 + u.place, u.device_id, u.txn_id
+FROM roomserver.head h, unnest($2::bytea[], $3::bigint[], $4::text[], $5::text[]) AS u(scope, place, device_id, txn_id)
+ON CONFLICT (scope) DO NOTHING RETURNING scope`
+
+const claimAliases = `
+INSERT INTO roomserver.aliases (alias, room_nid, creator_nid)
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[])
+ON CONFLICT (alias) DO NOTHING RETURNING alias`
+
+// open starts the transaction, takes the head's lock, numbers the rows and
+// claims what must be unique. It answers the position before the batch.
+func (b *batch) open(ctx context.Context, conn *pgxpool.Conn) (before int64, err error) {
+	n := int64(len(b.rows))
+	q := &pgx.Batch{}
+	q.Queue("BEGIN")
+	var pos int64
+	q.Queue(advanceHead, n).QueryRow(func(row pgx.Row) error { return row.Scan(&pos) })
+	b.queueTxnClaims(q, n)
+	b.queueAliasClaims(q)
+	if err := conn.SendBatch(ctx, q).Close(); err != nil {
+		return 0, fmt.Errorf("open transaction: %w", err)
+	}
+	for i, r := range b.rows {
+		r.nid = pos - n + int64(i) + 1
+	}
+	return pos - n, nil
+}
+
+func (b *batch) queueTxnClaims(q *pgx.Batch, n int64) {
+	var scopes [][]byte
+	var places []int64
+	var devices, txns []string
+	claimed := map[[16]byte]bool{}
+	place := make(map[*Row]int64, len(b.rows))
+	for i, r := range b.rows {
+		place[r] = int64(i) + 1
+	}
+	for _, u := range b.units {
+		for _, t := range u.Txns {
+			if claimed[t.Scope] {
+				u.Err, b.dropped = ErrTxnTaken, true
+				continue
+			}
+			claimed[t.Scope] = false
+			scopes = append(scopes, t.Scope[:])
+			places = append(places, place[t.Row])
+			devices = append(devices, t.DeviceID)
+			txns = append(txns, t.TxnID)
+		}
+	}
+	if len(scopes) == 0 {
+		return
+	}
+	q.Queue(claimTxns, n, scopes, places, devices, txns).Query(func(rows pgx.Rows) error {
+		var scope []byte
+		_, err := pgx.ForEachRow(rows, []any{&scope}, func() error {
+			claimed[[16]byte(scope)] = true
+			return nil
+		})
+		for _, u := range b.units {
+			for _, t := range u.Txns {
+				if !claimed[t.Scope] && u.Err == nil {
+					u.Err, b.dropped = ErrTxnTaken, true
+				}
+			}
+		}
+		return err
+	})
+}
+
+func (b *batch) queueAliasClaims(q *pgx.Batch) {
+	var aliases []string
+	var rooms, creators []int64
+	for _, u := range b.units {
+		for _, a := range u.Aliases {
+			aliases = append(aliases, string(a.Alias))
+			rooms = append(rooms, u.RoomNID)
+			creators = append(creators, a.CreatorNID)
+		}
+	}
+	if len(aliases) == 0 {
+		return
+	}
+	q.Queue(claimAliases, aliases, rooms, creators).Query(func(rows pgx.Rows) error {
+		claimed, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		got := map[string]bool{}
+		for _, a := range claimed {
+			got[a] = true
+		}
+		for _, u := range b.units {
+			for _, a := range u.Aliases {
+				if !got[string(a.Alias)] {
+					u.Err, b.dropped = ErrAliasTaken, true
+				}
+				delete(got, string(a.Alias)) // twice in one batch: only the first has it
+			}
+		}
+		return err
+	})
+}
+
+const selectLastNIDs = `SELECT room_nid, last_nid FROM roomserver.room_heads WHERE room_nid = ANY($1)`
+
+// checkFences drops the units of rooms that another instance has written to.
+// The head's lock is held, so nobody can write to them meanwhile.
+func (b *batch) checkFences(ctx context.Context, conn *pgxpool.Conn) error {
+	var nids []int64
+	for _, u := range b.units {
+		if u.New == nil {
+			nids = append(nids, u.RoomNID)
+		}
+	}
+	if len(nids) == 0 {
+		return nil
+	}
+	rows, err := conn.Query(ctx, selectLastNIDs, nids)
+	if err != nil {
+		return fmt.Errorf("check fences: %w", err)
+	}
+	last := map[int64]int64{}
+	var room, nid int64
+	if _, err := pgx.ForEachRow(rows, []any{&room, &nid}, func() error { last[room] = nid; return nil }); err != nil {
+		return fmt.Errorf("check fences: %w", err)
+	}
+	fenced := map[int64]bool{}
+	for _, u := range b.units {
+		if u.New == nil && u.Fence != nil && u.Fence() != last[u.RoomNID] {
+			fenced[u.RoomNID] = true
+		}
+		if fenced[u.RoomNID] && u.Err == nil {
+			u.Err, b.dropped = ErrFenced, true
+		}
+	}
+	return nil
+}
+
+// write sends every row and COMMIT in one round trip.
+func (b *batch) write(ctx context.Context, conn *pgxpool.Conn) error {
+	q := &pgx.Batch{}
+	b.queueRooms(q)
+	b.queueEvents(q)
+	b.queueHeads(q)
+	b.queueSnapshots(q)
+	b.queueState(q)
+	b.queueRelations(q)
+	b.queueRedactions(q)
+	q.Queue("COMMIT")
+	if err := conn.SendBatch(ctx, q).Close(); err != nil {
+		return fmt.Errorf("write rows: %w", err)
+	}
+	return nil
+}
+
+// arrayText writes numbers as a PostgreSQL array literal: unnest cannot take
+// arrays of arrays of different lengths.
+func arrayText(refs []Ref) string {
+	out := make([]byte, 0, 2+8*len(refs))
+	out = append(out, '{')
+	for i, r := range refs {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = strconv.AppendInt(out, r.NID(), 10)
+	}
+	return string(append(out, '}'))
+}
+
+// EventIDOfTxn finds the event an earlier request with this scope made. Errors:
+// pgx.ErrNoRows.
+func (s *Store) EventIDOfTxn(ctx context.Context, scope [16]byte) (matrix.EventID, error) {
+	var id matrix.EventID
+	err := s.db.QueryRow(ctx, selectTxnEvent, scope[:]).Scan(&id)
+	if err != nil {
+		return "", fmt.Errorf("find event of transaction: %w", err)
+	}
+	return id, nil
+}
+
+const selectTxnEvent = `
+SELECT e.event_id FROM roomserver.event_txns t JOIN roomserver.events e USING (event_nid) WHERE t.scope = $1`

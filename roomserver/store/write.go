@@ -1,0 +1,207 @@
+package store
+
+import (
+	"allmende/roomserver/read"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const insertRooms = `
+INSERT INTO roomserver.rooms (room_nid, room_id, version, published)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::boolean[])`
+
+func (b *batch) queueRooms(q *pgx.Batch) {
+	var nids []int64
+	var ids, versions []string
+	var published []bool
+	for _, u := range b.units {
+		if u.New != nil {
+			nids = append(nids, u.RoomNID)
+			ids = append(ids, string(u.New.ID))
+			versions = append(versions, string(u.New.Version))
+			published = append(published, u.New.Published)
+		}
+	}
+	if len(nids) > 0 {
+		q.Queue(insertRooms, nids, ids, versions, published)
+	}
+}
+
+const insertEvents = `
+INSERT INTO roomserver.events (event_nid, room_nid, ord, snapshot, depth, origin_ts, received_ts, type_nid, key_nid,
+    sender_nid, prev_nids, auth_nids, event_id)
+SELECT nid, room, nid, snap, depth, ots, rts, typ, key, sender, prev::bigint[], auth::bigint[], id
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
+    $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[])
+  AS u(nid, room, snap, depth, ots, rts, typ, key, sender, prev, auth, id)`
+
+const insertContent = `
+INSERT INTO roomserver.event_content (event_nid, json) SELECT * FROM unnest($1::bigint[], $2::bytea[])`
+
+func (b *batch) queueEvents(q *pgx.Batch) {
+	n := len(b.rows)
+	nid, room, snap, depth := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	ots, rts, typ, sender := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	key := make([]*int64, n)
+	prev, auth, id := make([]string, n), make([]string, n), make([]string, n)
+	json := make([][]byte, n)
+	for i, r := range b.rows {
+		nid[i], room[i], snap[i], depth[i] = r.nid, r.unit.RoomNID, r.Snapshot.NID(), r.Event.Depth
+		ots[i], rts[i], typ[i], sender[i] = r.Event.OriginServerTS, r.ReceivedTS, r.TypeNID, r.SenderNID
+		key[i], prev[i], auth[i] = r.KeyNID, arrayText(r.Prev), arrayText(r.Auth)
+		id[i], json[i] = string(r.Event.ID), r.Event.JSON
+	}
+	q.Queue(insertEvents, nid, room, snap, depth, ots, rts, typ, key, sender, prev, auth, id)
+	q.Queue(insertContent, nid, json)
+}
+
+const upsertHeads = `
+INSERT INTO roomserver.room_heads AS h (room_nid, last_nid, depth, snapshot, extremities)
+SELECT room, last, depth, snap, ext::bigint[]
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[]) AS u(room, last, depth, snap, ext)
+ON CONFLICT (room_nid) DO UPDATE SET last_nid = EXCLUDED.last_nid, depth = EXCLUDED.depth,
+    snapshot = EXCLUDED.snapshot, extremities = EXCLUDED.extremities`
+
+func (b *batch) queueHeads(q *pgx.Batch) {
+	latest := map[int64]*Unit{}
+	for _, u := range b.units {
+		if len(u.Rows) > 0 {
+			latest[u.RoomNID] = u
+		}
+	}
+	var room, last, depth, snap []int64
+	var ext []string
+	for nid, u := range latest {
+		room = append(room, nid)
+		last = append(last, u.Rows[len(u.Rows)-1].nid)
+		depth = append(depth, u.Head.Depth)
+		snap = append(snap, u.Head.Snapshot.NID())
+		ext = append(ext, arrayText(u.Head.Extremities))
+	}
+	if len(room) > 0 {
+		q.Queue(upsertHeads, room, last, depth, snap, ext)
+	}
+}
+
+const insertSnapshots = `
+INSERT INTO roomserver.snapshots (snapshot, room_nid, parent, seq, added, removed)
+SELECT snap, room, parent, seq, added::bigint[], removed::bigint[]
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])
+  AS u(snap, room, parent, seq, added, removed)`
+
+func (b *batch) queueSnapshots(q *pgx.Batch) {
+	var snap, room, parent, seq []int64
+	var added, removed []string
+	for _, u := range b.units {
+		for _, s := range u.Snapshots {
+			snap = append(snap, s.After.nid)
+			room = append(room, u.RoomNID)
+			parent = append(parent, s.Parent.NID())
+			seq = append(seq, s.Seq)
+			added = append(added, arrayText(s.Added))
+			removed = append(removed, arrayText(s.Removed))
+		}
+	}
+	if len(snap) > 0 {
+		q.Queue(insertSnapshots, snap, room, parent, seq, added, removed)
+	}
+}
+
+const upsertState = `
+INSERT INTO roomserver.current_state AS s (room_nid, type_nid, key_nid, event_nid, membership)
+SELECT room, typ, key, nid, nullif(membership, 0)
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::smallint[]) AS u(room, typ, key, nid, membership)
+ON CONFLICT (room_nid, type_nid, key_nid) DO UPDATE SET event_nid = EXCLUDED.event_nid, membership = EXCLUDED.membership`
+
+const deleteForgotten = `
+DELETE FROM roomserver.forgotten f USING unnest($1::bigint[], $2::bigint[]) AS u(room, usr)
+WHERE f.room_nid = u.room AND f.user_nid = u.usr`
+
+func (b *batch) queueState(q *pgx.Batch) {
+	type place struct{ room, typ, key int64 }
+	latest := map[place]StateSet{}
+	var order []place // keeps the lock order of rows stable
+	for _, u := range b.units {
+		for _, s := range u.State {
+			p := place{u.RoomNID, s.TypeNID, s.KeyNID}
+			if _, ok := latest[p]; !ok {
+				order = append(order, p)
+			}
+			latest[p] = s
+		}
+	}
+	if len(order) == 0 {
+		return
+	}
+	var room, typ, key, nid, backRoom, backUser []int64
+	var membership []int16
+	for _, p := range order {
+		s := latest[p]
+		room, typ, key = append(room, p.room), append(typ, p.typ), append(key, p.key)
+		nid, membership = append(nid, s.Event.NID()), append(membership, int16(s.Membership))
+		// Who comes back no longer forgets.
+		switch s.Membership {
+		case read.Join, read.Invite, read.Knock:
+			backRoom, backUser = append(backRoom, p.room), append(backUser, p.key)
+		}
+	}
+	q.Queue(upsertState, room, typ, key, nid, membership)
+	if len(backRoom) > 0 {
+		q.Queue(deleteForgotten, backRoom, backUser)
+	}
+}
+
+const insertRelations = `
+INSERT INTO roomserver.relations (room_nid, parent_id, child_nid, rel_type)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::text[])`
+
+func (b *batch) queueRelations(q *pgx.Batch) {
+	var room, child []int64
+	var parent, rel []string
+	for _, u := range b.units {
+		for _, r := range u.Relations {
+			room = append(room, u.RoomNID)
+			parent = append(parent, string(r.ParentID))
+			child = append(child, r.Child.nid)
+			rel = append(rel, r.RelType)
+		}
+	}
+	if len(room) > 0 {
+		q.Queue(insertRelations, room, parent, child, rel)
+	}
+}
+
+const redactEvents = `
+UPDATE roomserver.events e SET redacted_by = u.by_nid
+FROM unnest($1::bigint[], $2::bigint[]) AS u(nid, by_nid) WHERE e.event_nid = u.nid AND e.redacted_by IS NULL`
+
+const redactContent = `
+UPDATE roomserver.event_content c SET json = u.json
+FROM unnest($1::bigint[], $2::bytea[]) AS u(nid, json) WHERE c.event_nid = u.nid`
+
+const deleteRelations = `DELETE FROM roomserver.relations WHERE child_nid = ANY($1)`
+
+// queueRedactions runs after the inserts, so that an event may be redacted in
+// the transaction that wrote it.
+func (b *batch) queueRedactions(q *pgx.Batch) {
+	var target, by []int64
+	var json [][]byte
+	seen := map[int64]bool{}
+	for _, u := range b.units {
+		for _, r := range u.Redactions {
+			nid := r.Target.NID()
+			if seen[nid] {
+				continue
+			}
+			seen[nid] = true
+			target, by, json = append(target, nid), append(by, r.By.nid), append(json, r.JSON)
+		}
+	}
+	if len(target) == 0 {
+		return
+	}
+	q.Queue(redactEvents, target, by)
+	q.Queue(redactContent, target, json)
+	// A redacted event relates to nothing any more: the relation is content.
+	q.Queue(deleteRelations, target)
+}
