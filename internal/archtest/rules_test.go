@@ -93,7 +93,7 @@ func serviceImports(s source) (bad []string) {
 }
 
 func internalImports(s source) (bad []string) {
-	if !within(s.dir(), "internal") || within(s.dir(), "internal/run", "internal/archtest", "internal/testkit/scenario") {
+	if !within(s.dir(), "internal") || within(s.dir(), "internal/run", "internal/archtest", "internal/testkit/scenario", "internal/testkit/roomtest") {
 		return nil
 	}
 	own, _ := s.imports()
