@@ -64,9 +64,6 @@ type Config struct {
 	// How often one client may ask, for each kind of request. More is answered with M_LIMIT_EXCEEDED and the time to wait.
 	RateLimits RateLimits `yaml:"rate_limits"`
 
-	// Sizes that a single request may reach.
-	Limits Limits `yaml:"limits"`
-
 	// What the server writes about itself. It never writes who talks with whom.
 	Log Log `yaml:"log"`
 
@@ -189,12 +186,6 @@ type Argon2 struct {
 	Parallelism int `yaml:"parallelism"`
 }
 
-// Limits are sizes a single request may reach.
-type Limits struct {
-	// Largest request body, media aside.
-	Body Size `yaml:"body"`
-}
-
 // Log is what the server writes about itself.
 type Log struct {
 	// debug, info, warn or error. debug shows a line per request and is for hours, not for weeks.
@@ -213,14 +204,17 @@ type Presence struct {
 // RateLimits hold one bucket per kind of request and client. A bucket holds burst requests and is refilled by
 // per_second; per_second 0 turns that limit off.
 type RateLimits struct {
-	// Logging in, registering, changing a password: per network address, because nobody is known yet.
+	// Logging in, registering, changing a password: per network address while nobody is known yet.
 	Login Rate `yaml:"login"`
 
-	// Whatever changes something, such as sending, inviting and creating rooms: per session.
+	// Whatever changes something, such as sending and inviting: per account.
 	Write Rate `yaml:"write"`
 
-	// Whatever only reads, sync included: per session, or per network address without one.
+	// Whatever only reads, sync included: per account, or per network address without one.
 	Read Rate `yaml:"read"`
+
+	// What costs the server much more than the client: joining and creating rooms, searching, directories.
+	Expensive Rate `yaml:"expensive"`
 }
 
 // Rate is one bucket.

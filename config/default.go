@@ -28,11 +28,11 @@ func Default(serverName string) *Config {
 			Argon2:               Argon2{Memory: 19 << 20, Iterations: 2, Parallelism: 1},
 		},
 		RateLimits: RateLimits{
-			Login: Rate{PerSecond: 0.2, Burst: 10},
-			Write: Rate{PerSecond: 10, Burst: 100},
-			Read:  Rate{PerSecond: 50, Burst: 300},
+			Login:     Rate{PerSecond: 0.2, Burst: 10},
+			Write:     Rate{PerSecond: 10, Burst: 100},
+			Read:      Rate{PerSecond: 50, Burst: 300},
+			Expensive: Rate{PerSecond: 1, Burst: 30},
 		},
-		Limits: Limits{Body: 1 << 20},
-		Log:    Log{Level: "info", Format: LogAuto},
+		Log: Log{Level: "info", Format: LogAuto},
 	}
 }

@@ -157,7 +157,6 @@ func (d *decoder) numbers(c *Config) {
 	d.between("auth.access_token_lifetime", int64(c.Auth.AccessTokenLifetime.Std().Seconds()), 60, 366*86400, " seconds")
 	d.between("auth.refresh_token_lifetime", int64(c.Auth.RefreshTokenLifetime.Std().Seconds()),
 		int64(c.Auth.AccessTokenLifetime.Std().Seconds()), 10*366*86400, " seconds")
-	d.between("limits.body", c.Limits.Body.Bytes(), 128<<10, 64<<20, " bytes")
 	switch c.Rooms.DefaultVersion {
 	case "10", "11", "12":
 	default:
@@ -167,6 +166,7 @@ func (d *decoder) numbers(c *Config) {
 	d.rate("rate_limits.login", c.RateLimits.Login)
 	d.rate("rate_limits.write", c.RateLimits.Write)
 	d.rate("rate_limits.read", c.RateLimits.Read)
+	d.rate("rate_limits.expensive", c.RateLimits.Expensive)
 }
 
 func (d *decoder) between(path string, n, low, high int64, unit string) {
