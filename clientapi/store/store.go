@@ -9,7 +9,6 @@ package store
 import (
 	"context"
 	"embed"
-	"errors"
 	"fmt"
 	"io/fs"
 
@@ -25,7 +24,7 @@ const Schema = "clientapi"
 var migrations embed.FS
 
 // ErrNotFound says that no row matched.
-var ErrNotFound = errors.New("not found")
+var ErrNotFound = pg.ErrNotFound
 
 // Migrate brings the schema up to date.
 func Migrate(ctx context.Context, db *pg.DB) error {
@@ -64,7 +63,7 @@ const nextPosition = `UPDATE clientapi.head SET pos = pos + $1 RETURNING pos`
 func (q *Queries) NextPosition(ctx context.Context, n int) (int64, error) {
 	var pos int64
 	if err := q.q.QueryRow(ctx, nextPosition, n).Scan(&pos); err != nil {
-		return 0, fmt.Errorf("take a position: %w", err)
+		return 0, fmt.Errorf("take a position: %w", pg.Error(err))
 	}
 	return pos, nil
 }
@@ -75,15 +74,7 @@ const position = `SELECT pos FROM clientapi.head`
 func (q *Queries) Position(ctx context.Context) (int64, error) {
 	var pos int64
 	if err := q.q.QueryRow(ctx, position).Scan(&pos); err != nil {
-		return 0, fmt.Errorf("read the position: %w", err)
+		return 0, fmt.Errorf("read the position: %w", pg.Error(err))
 	}
 	return pos, nil
-}
-
-// notFound turns pgx's word for no row into ours.
-func notFound(err error) error {
-	if errors.Is(err, pgx.ErrNoRows) {
-		return ErrNotFound
-	}
-	return err
 }
