@@ -18,7 +18,9 @@ import (
 
 	"allmende/internal/matrix"
 	"allmende/internal/pg"
+	"allmende/internal/testkit"
 	"allmende/roomserver/read"
+	"allmende/roomserver/store"
 )
 
 // Rooms writes rooms into one database.
@@ -31,6 +33,13 @@ type Rooms struct {
 
 	t     testing.TB
 	rooms int
+}
+
+// Open writes into a database of the test's own, with the room server's schema
+// and what else the test needs.
+func Open(t testing.TB, more ...testkit.Migrator) *Rooms {
+	t.Helper()
+	return New(t, testkit.Migrated(t, append([]testkit.Migrator{store.Migrate}, more...)...))
 }
 
 // New writes into a database whose roomserver schema is migrated.
