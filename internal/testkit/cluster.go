@@ -34,7 +34,8 @@ func startCluster() (*testServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create folder of the test database: %w", err)
 	}
-	if err := errors.Join(os.Chmod(dir, 0o711), removeAfterDeath(dir)); err != nil {
+	alive, err := removeAfterDeath(dir)
+	if err := errors.Join(err, os.Chmod(dir, 0o711)); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), dbTimeout)
@@ -56,12 +57,14 @@ func startCluster() (*testServer, error) {
 		defer cancel()
 		_ = s.Stop(ctx)
 		_ = os.RemoveAll(dir)
+		_ = alive.Close()
 	}}, nil
 }
 
 // removeAfterDeath has a shell wait for the end of our process, however it ends, and then for PostgreSQL's,
-// and remove the folder. Its standard input is a pipe that only we hold open.
-func removeAfterDeath(dir string) error {
+// and remove the folder. Its standard input is a pipe whose other end, returned, only we hold open; keep it, for a
+// collected file is a closed one.
+func removeAfterDeath(dir string) (io.Closer, error) {
 	const script = `cat >/dev/null
 i=0
 while [ -e "$0/postgres/data/postmaster.pid" ] && [ $i -lt 100 ]; do
@@ -71,21 +74,17 @@ done
 rm -rf "$0"`
 	r, w, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("create pipe: %w", err)
+		return nil, fmt.Errorf("create pipe: %w", err)
 	}
 	cmd := exec.Command("/bin/sh", "-c", script, dir)
 	cmd.Stdin = r
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
 	if err := errors.Join(cmd.Start(), r.Close()); err != nil {
-		return errors.Join(fmt.Errorf("start shell: %w", err), w.Close())
+		return nil, errors.Join(fmt.Errorf("start shell: %w", err), w.Close())
 	}
-	heldOpen = w
-	return nil
+	return w, nil
 }
-
-// heldOpen keeps the pipe from being collected, and with that closed, before the process ends.
-var heldOpen io.Closer
 
 var started atomic.Bool // whether a test asked for a database
 

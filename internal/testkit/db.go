@@ -77,7 +77,7 @@ func openPool(address string) (*pg.DB, error) {
 
 var databases atomic.Int64 // numbers them
 
-// databaseName is unique among test binaries that share a server, and tells its age.
+// databaseName is unique among test binaries that share a server, and tells its age, should one be left.
 func databaseName() string {
 	return fmt.Sprintf("allmende_test_%d_%d_%d", time.Now().Unix(), os.Getpid(), databases.Add(1))
 }
