@@ -92,7 +92,7 @@ func TestFirstShut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	a := &account{name: "nobody", uidN: 65534, gidN: 65534}
+	a := &account{name: "stranger", uidN: 54321, gidN: 54321}
 	if got := a.firstShut(inner); got != "" {
 		t.Errorf("open way, but %s called shut", got)
 	}
