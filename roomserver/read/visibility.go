@@ -133,7 +133,7 @@ func (v *Viewer) MaySee(e *Event) bool {
 	if v.ignored[e.SenderNID] && !e.IsState() {
 		return false
 	}
-	if v.allows(v.MembershipAt(e), v.visibilityBefore(e.NID), e.NID) {
+	if v.allows(v.MembershipAt(e), v.visibilityBefore(e.place()), e.place()) {
 		return true
 	}
 	// What happened to one's own membership is one's own to know: a rejected
@@ -142,7 +142,7 @@ func (v *Viewer) MaySee(e *Event) bool {
 		return true
 	}
 	// A change of visibility is also judged by what it changes to.
-	return e.TypeNID == TypeHistoryVisibility && v.allows(v.MembershipAt(e), v.visibilityBefore(e.NID+1), e.NID)
+	return e.TypeNID == TypeHistoryVisibility && v.allows(v.MembershipAt(e), v.visibilityBefore(e.place()+1), e.place())
 }
 
 func (v *Viewer) allows(m Membership, vis visibility, at int64) bool {
@@ -163,7 +163,7 @@ func (v *Viewer) allows(m Membership, vis visibility, at int64) bool {
 //
 // spec: c-s §Room event fields, unsigned.membership
 func (v *Viewer) MembershipAt(e *Event) Membership {
-	before, after := v.membershipBefore(e.NID), v.membershipBefore(e.NID+1)
+	before, after := v.membershipBefore(e.place()), v.membershipBefore(e.place()+1)
 	if before == Join && after != Join {
 		return Join
 	}
@@ -171,7 +171,7 @@ func (v *Viewer) MembershipAt(e *Event) Membership {
 }
 
 // MembershipAfter is the user's membership once the event has happened.
-func (v *Viewer) MembershipAfter(e *Event) Membership { return v.membershipBefore(e.NID + 1) }
+func (v *Viewer) MembershipAfter(e *Event) Membership { return v.membershipBefore(e.place() + 1) }
 
 func (v *Viewer) membershipBefore(pos int64) Membership {
 	i := sort.Search(len(v.memberships), func(i int) bool { return v.memberships[i].at >= pos })

@@ -82,6 +82,7 @@ CREATE UNIQUE INDEX events_by_id ON events (event_id);
 CREATE UNIQUE INDEX events_timeline ON events (room_nid, ord);
 CREATE INDEX events_state ON events (room_nid, event_nid) WHERE key_nid IS NOT NULL;
 CREATE INDEX events_member ON events (key_nid, room_nid, event_nid) WHERE type_nid = 2;
+CREATE INDEX events_visibility ON events (room_nid, event_nid) WHERE type_nid = 6;
 
 -- What the event says. Apart, so that it can expire without touching the graph.
 CREATE TABLE event_content (
