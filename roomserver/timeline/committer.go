@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"allmende/internal/matrix"
 	"allmende/internal/pg"
 	"allmende/roomserver/store"
 )
@@ -14,6 +15,13 @@ type job struct {
 	room *Room
 	unit *store.Unit
 	done chan error // buffered, gets exactly one value
+	sent []sent
+}
+
+// sent is a transaction id and the event it made.
+type sent struct {
+	scope [16]byte
+	event matrix.EventID
 }
 
 const (
@@ -27,6 +35,9 @@ const (
 // are queued in the order they were decided.
 func (rs *Rooms) enqueue(ctx context.Context, r *Room, u *store.Unit) (<-chan error, error) {
 	j := &job{room: r, unit: u, done: make(chan error, 1)}
+	for _, t := range u.Txns {
+		j.sent = append(j.sent, sent{t.Scope, t.Row.Event.ID})
+	}
 	r.pending.Add(1)
 	select {
 	case rs.queue <- j:
@@ -129,6 +140,9 @@ func (rs *Rooms) settle(jobs []*job) {
 		case u.Err != nil:
 			rs.drop(j.room)
 		case len(u.Rows) > 0:
+			for _, t := range j.sent {
+				rs.sent.Set(t.scope, t.event)
+			}
 			j.room.lastNID.Store(u.Rows[len(u.Rows)-1].Ref().NID())
 		}
 	}

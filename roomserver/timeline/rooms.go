@@ -30,6 +30,8 @@ import (
 	"allmende/internal/matrix"
 	"allmende/internal/pg"
 	"allmende/roomserver/store"
+
+	"github.com/maypok86/otter/v2"
 )
 
 // Options are what Rooms needs.
@@ -54,6 +56,9 @@ type Rooms struct {
 	max      int
 	queue    chan *job
 	lastPos  atomic.Int64
+	// sent remembers the transaction ids used last, so that the repetition of
+	// a request costs nothing; the database knows those of the last day.
+	sent *otter.Cache[[16]byte, matrix.EventID]
 
 	mu     sync.Mutex
 	rooms  map[matrix.RoomID]*list.Element // of *Room
@@ -64,6 +69,7 @@ type Rooms struct {
 const (
 	defaultMaxEntries = 400_000
 	queued            = 4096
+	rememberedTxns    = 20_000
 	// retries bounds how often a decision is made anew because the room
 	// changed under it.
 	retries = 5
@@ -74,6 +80,7 @@ func New(o Options) *Rooms {
 	rs := &Rooms{
 		store: o.Store, signer: o.Signer, announce: o.Announce, now: o.Now, max: o.MaxEntries,
 		queue: make(chan *job, queued),
+		sent:  otter.Must(&otter.Options[[16]byte, matrix.EventID]{MaximumSize: rememberedTxns}),
 		rooms: map[matrix.RoomID]*list.Element{}, recent: list.New(),
 	}
 	if rs.now == nil {
@@ -90,6 +97,9 @@ func New(o Options) *Rooms {
 
 // Server is the name of the server the rooms are held for.
 func (rs *Rooms) Server() matrix.ServerName { return rs.signer.Server }
+
+// Sent answers the event that a recent request with this scope made.
+func (rs *Rooms) Sent(scope [16]byte) (matrix.EventID, bool) { return rs.sent.GetIfPresent(scope) }
 
 // Update holds a room, lets decide make a decision on it, and commits what was
 // decided. decide may be called again when the room changed meanwhile. An error

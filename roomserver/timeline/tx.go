@@ -116,11 +116,11 @@ func (tx *Tx) StateKeys(typ string) []matrix.StateKey {
 func (tx *Tx) PowerLevels() (matrix.PowerLevels, error) {
 	pl, err := tx.State(matrix.TypePowerLevels, "")
 	if err != nil {
-		return nil, err
+		return matrix.PowerLevels{}, err
 	}
 	create, err := tx.State(matrix.TypeCreate, "")
 	if err != nil {
-		return nil, err
+		return matrix.PowerLevels{}, err
 	}
 	return matrix.ParsePowerLevels(tx.room.version, pl, create)
 }
@@ -292,8 +292,19 @@ func relationOf(ev *matrix.Event) store.Relation {
 
 // Claim binds a device's transaction id to an event of this decision.
 func (tx *Tx) Claim(scope [16]byte, deviceID, txnID string) {
+	if len(tx.unit.Rows) == 0 {
+		return // the event that answers the request was there before
+	}
 	last := tx.unit.Rows[len(tx.unit.Rows)-1]
 	tx.unit.Txns = append(tx.unit.Txns, store.Txn{Scope: scope, Row: last, DeviceID: deviceID, TxnID: txnID})
+}
+
+// LastEvent is the newest event of the room.
+func (tx *Tx) LastEvent() matrix.EventID {
+	if len(tx.room.tips) == 0 {
+		return ""
+	}
+	return tx.room.tips[len(tx.room.tips)-1].id
 }
 
 // AddAlias makes a local alias for the room, with the rest of the decision.
