@@ -192,9 +192,12 @@ func (b *Bus) Check(context.Context) error {
 // Close ends the connection after what was published has been sent. Services should have ended
 // before (their Run drains); calls still waiting fail.
 func (b *Bus) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	_ = b.nc.FlushWithContext(ctx) // a server that is gone has nothing to receive
+	if b.nc.IsConnected() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		defer context.AfterFunc(b.link.Load().ctx, cancel)()
+		_ = b.nc.FlushWithContext(ctx) // a server that is gone has nothing to receive
+	}
 	b.nc.Close()
 }
 

@@ -57,41 +57,38 @@ type call struct {
 }
 
 func (b *Bus) call(ctx context.Context, c call, data []byte) ([]byte, error) {
-	parent := ctx
-	ctx, cancel := context.WithTimeout(ctx, c.timeout)
-	defer cancel()
+	deadline := time.Now().Add(c.timeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
 	msg := &nats.Msg{Subject: c.subject, Data: data, Header: requestHeader(ctx)}
 	retried := false
 	var first time.Time // of the waiting for somebody to answer
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
-		reply, err := b.try(ctx, msg)
+		reply, err := b.try(ctx, deadline, msg)
 		switch {
 		case err == nil:
 			return reply.Data, decodeError(reply)
-		case parent.Err() == context.Canceled:
-			return nil, parent.Err()
-		case ctx.Err() != nil:
-			return nil, matrix.Timeout("The server did not answer in time").Wrap(err)
-		case errors.Is(err, errLost):
-			if !c.idempotent || retried {
-				return nil, matrix.Unavailable(unavailableRetry).Wrap(err)
-			}
+		case ctx.Err() == context.Canceled:
+			return nil, ctx.Err()
+		case unsent(err): // nobody has seen it
+		case errors.Is(err, errLost) && c.idempotent && !retried:
 			retried = true
-		case !unsent(err):
+		case first.IsZero() && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)):
+			return nil, matrix.Timeout("The server did not answer in time").Wrap(err)
+		default:
 			return nil, matrix.Unavailable(unavailableRetry).Wrap(err)
 		}
-		// Nobody has seen the call (or it may be repeated): try again for a while.
 		if first.IsZero() {
 			first = time.Now()
-		} else if time.Since(first) > patience {
+		}
+		pause = pause/2 + rand.N(pause)
+		if time.Since(first) > patience || time.Until(deadline) < pause {
+			// Nobody was there to answer: that is absence, not slowness, also at the deadline.
 			return nil, matrix.Unavailable(unavailableRetry).Wrap(err)
 		}
-		if sleep(ctx, pause/2+rand.N(pause)) != nil {
-			if parent.Err() == context.Canceled {
-				return nil, parent.Err()
-			}
-			// The deadline came before anybody was there to answer: that is absence, not slowness.
-			return nil, matrix.Unavailable(unavailableRetry).Wrap(err)
+		if sleep(ctx, pause) != nil && ctx.Err() == context.Canceled {
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -100,16 +97,15 @@ func (b *Bus) call(ctx context.Context, c call, data []byte) ([]byte, error) {
 var errLost = errors.New("connection to NATS lost during the call")
 
 // try sends the request once.
-func (b *Bus) try(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) {
+func (b *Bus) try(ctx context.Context, deadline time.Time, msg *nats.Msg) (*nats.Msg, error) {
 	link := b.link.Load()
-	tctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	defer context.AfterFunc(link.ctx, cancel)()
-	deadline, _ := ctx.Deadline()
 	remaining := max(time.Until(deadline).Milliseconds(), 1)
 	msg.Header[headerTimeout] = []string{strconv.FormatInt(remaining, 10)}
-	reply, err := b.nc.RequestMsgWithContext(tctx, msg)
-	if err != nil && !unsent(err) && ctx.Err() == nil && link.ctx.Err() != nil {
+	reply, err := b.nc.RequestMsgWithContext(ctx, msg)
+	if err != nil && !unsent(err) && !errors.Is(err, context.DeadlineExceeded) && link.ctx.Err() != nil {
 		return nil, errLost
 	}
 	return reply, err

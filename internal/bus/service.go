@@ -43,11 +43,12 @@ type Service struct {
 
 	running bool // Run was called; no more methods
 
-	mu     sync.RWMutex // guards closed against work being added while Run waits for it
-	closed bool
-	work   errgroup.Group
-	subs   sync.WaitGroup // subscriptions not yet drained
-	base   context.Context
+	mu      sync.RWMutex // guards closed and the sending to jobs against its closing
+	closed  bool
+	jobs    chan job       // to workers; not buffered
+	workers errgroup.Group // at most opts.Concurrency
+	subs    subCount
+	base    context.Context
 
 	owned ownedShards
 }
@@ -71,7 +72,7 @@ func (b *Bus) Service(name string, o ServiceOptions) *Service {
 	if o.Version == "" {
 		o.Version = "0.0.0"
 	}
-	return &Service{bus: b, name: name, id: nuid.Next(), opts: o, ready: make(chan struct{}), methods: map[string]*method{}}
+	return &Service{bus: b, name: name, id: nuid.Next(), opts: o, ready: make(chan struct{}), jobs: make(chan job), methods: map[string]*method{}}
 }
 
 // Handle registers h for the endpoint. It panics when the endpoint belongs to another service,
@@ -123,7 +124,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("run service %s: it ran already", s.name)
 	}
 	s.running, s.started = true, time.Now()
-	s.work.SetLimit(s.opts.Concurrency)
+	s.workers.SetLimit(s.opts.Concurrency)
 	base, cancel := context.WithCancel(obs.WithLogger(context.WithoutCancel(ctx), s.bus.log))
 	defer cancel()
 	s.base = base
@@ -135,8 +136,9 @@ func (s *Service) Run(ctx context.Context) error {
 	s.awaitSubscriptions()
 	s.mu.Lock()
 	s.closed = true
+	close(s.jobs)
 	s.mu.Unlock()
-	return errors.Join(err, s.work.Wait())
+	return errors.Join(err, s.workers.Wait())
 }
 
 // serveUntil subscribes, serves until ctx ends and has begun to drain when it returns.
@@ -198,8 +200,8 @@ func (s *Service) subscribe(subject string, h nats.MsgHandler) (*nats.Subscripti
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to %s: %w", subject, err)
 	}
-	s.subs.Add(1)
-	sub.SetClosedHandler(func(string) { s.subs.Done() })
+	s.subs.add(1)
+	sub.SetClosedHandler(func(string) { s.subs.add(-1) })
 	return sub, nil
 }
 
@@ -209,21 +211,46 @@ func drainAll(subs []*nats.Subscription) {
 	}
 }
 
-// awaitSubscriptions waits until all have been drained. The wait is bounded because a connection
-// that is being reconnected cannot drain.
-func (s *Service) awaitSubscriptions() {
-	done := make(chan struct{})
-	var g errgroup.Group
-	g.Go(func() error {
-		s.subs.Wait()
-		close(done)
-		return nil
-	})
-	t := time.NewTimer(drainPatience / 2)
-	defer t.Stop()
+// subCount counts subscriptions that may still deliver.
+type subCount struct {
+	mu      sync.Mutex
+	n       int
+	drained chan struct{} // made by wait, closed when n is 0
+}
+
+func (c *subCount) add(d int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n += d
+	if c.n == 0 && c.drained != nil {
+		close(c.drained)
+		c.drained = nil
+	}
+}
+
+func (c *subCount) wait(ctx context.Context) {
+	c.mu.Lock()
+	if c.n == 0 {
+		c.mu.Unlock()
+		return
+	}
+	drained := make(chan struct{})
+	c.drained = drained
+	c.mu.Unlock()
 	select {
-	case <-done:
-	case <-t.C:
+	case <-drained:
+	case <-ctx.Done():
+	}
+}
+
+// awaitSubscriptions waits until all have been drained; not when there is no connection, over
+// which nothing more can come.
+func (s *Service) awaitSubscriptions() {
+	ctx, cancel := context.WithTimeout(context.Background(), drainPatience/2)
+	defer cancel()
+	defer context.AfterFunc(s.bus.link.Load().ctx, cancel)()
+	if s.bus.Check(ctx) == nil {
+		s.subs.wait(ctx)
 	}
 }
 
@@ -238,18 +265,39 @@ func (s *Service) acceptSharded(msg *nats.Msg) {
 	s.accept(m, msg)
 }
 
-// accept hands the call to a goroutine, waiting while all are busy.
+// job is a call waiting for its turn.
+type job struct {
+	method   *method
+	msg      *nats.Msg
+	received time.Time
+}
+
+// accept hands the call to a worker, making one more if all are busy and there may be more, else
+// waiting. Workers stay: a new goroutine would have to grow its stack for each call.
 func (s *Service) accept(m *method, msg *nats.Msg) {
-	received := time.Now()
+	j := job{m, msg, time.Now()}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed {
 		return
 	}
-	s.work.Go(func() error {
-		s.serve(m, msg, received)
-		return nil
-	})
+	select {
+	case s.jobs <- j:
+		return
+	default:
+	}
+	if s.workers.TryGo(func() error { return s.work(j) }) {
+		return
+	}
+	s.jobs <- j
+}
+
+func (s *Service) work(j job) error {
+	s.serve(j.method, j.msg, j.received)
+	for j := range s.jobs {
+		s.serve(j.method, j.msg, j.received)
+	}
+	return nil
 }
 
 func (s *Service) serve(m *method, msg *nats.Msg, received time.Time) {
