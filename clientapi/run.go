@@ -15,6 +15,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	svc := s.Bus.Service(api.Service, bus.ServiceOptions{})
 	s.serveAccounts(svc)
+	s.serveUserData(svc)
 	g.Go(func() error { return svc.Run(ctx) })
 	g.Go(func() error { return s.runJobs(ctx) })
 	g.Go(func() error { return s.runSweeper(ctx) })

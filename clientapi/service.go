@@ -32,7 +32,10 @@ type Deps struct {
 // Service is clientapi. Its methods may be used concurrently.
 type Service struct {
 	Deps
-	store *store.Store
+	store     *store.Store
+	passwords *passwords
+	guesses   *guesses
+	wake      chan struct{} // jobs were added here
 }
 
 // New makes the service; nothing runs before Run.
@@ -40,7 +43,10 @@ func New(d Deps) *Service {
 	if d.BaseURL == nil {
 		d.BaseURL = func() string { return d.Config.BaseURL(nil) }
 	}
-	return &Service{Deps: d, store: store.New(d.DB)}
+	return &Service{
+		Deps: d, store: store.New(d.DB), wake: make(chan struct{}, 1),
+		passwords: newPasswords(d.Config.Auth.Argon2), guesses: newGuesses(d.Config.RateLimits.Login),
+	}
 }
 
 // Migrate brings clientapi's schema up to date.

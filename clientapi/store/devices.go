@@ -73,24 +73,47 @@ func (q *Queries) RenameDevice(ctx context.Context, account int64, deviceID stri
 }
 
 const deleteDevices = `
-DELETE FROM clientapi.devices WHERE account_nid = $1 AND device_id = ANY($2)`
+WITH ended AS (
+    DELETE FROM clientapi.sessions s USING clientapi.devices d
+    WHERE s.device_nid = d.device_nid AND d.account_nid = $1 AND d.device_id = ANY($2)
+    RETURNING s.access_hash
+), gone AS (
+    DELETE FROM clientapi.devices WHERE account_nid = $1 AND device_id = ANY($2)
+)
+SELECT access_hash FROM ended`
 
-// DeleteDevices deletes devices and, with them, their sessions. Unknown ones are passed over.
-func (q *Queries) DeleteDevices(ctx context.Context, account int64, deviceIDs []string) error {
-	if _, err := q.q.Exec(ctx, deleteDevices, account, deviceIDs); err != nil {
-		return fmt.Errorf("delete devices: %w", pg.Error(err))
-	}
-	return nil
+// DeleteDevices deletes devices and, with them, their sessions, whose access hashes it returns. Unknown devices are
+// passed over.
+func (q *Queries) DeleteDevices(ctx context.Context, account int64, deviceIDs []string) (ended [][]byte, err error) {
+	return q.hashes(ctx, "delete devices", deleteDevices, account, deviceIDs)
 }
 
-const deleteOtherDevices = `DELETE FROM clientapi.devices WHERE account_nid = $1 AND device_id <> $2`
+const deleteOtherDevices = `
+WITH ended AS (
+    DELETE FROM clientapi.sessions s USING clientapi.devices d
+    WHERE s.device_nid = d.device_nid AND d.account_nid = $1 AND d.device_id <> $2
+    RETURNING s.access_hash
+), gone AS (
+    DELETE FROM clientapi.devices WHERE account_nid = $1 AND device_id <> $2
+)
+SELECT access_hash FROM ended`
 
-// DeleteOtherDevices deletes all devices but one; keep may be empty.
-func (q *Queries) DeleteOtherDevices(ctx context.Context, account int64, keep string) error {
-	if _, err := q.q.Exec(ctx, deleteOtherDevices, account, keep); err != nil {
-		return fmt.Errorf("delete devices: %w", pg.Error(err))
+// DeleteOtherDevices is DeleteDevices for all devices but one; keep may be empty.
+func (q *Queries) DeleteOtherDevices(ctx context.Context, account int64, keep string) (ended [][]byte, err error) {
+	return q.hashes(ctx, "delete other devices", deleteOtherDevices, account, keep)
+}
+
+// hashes runs a statement that returns token hashes.
+func (q *Queries) hashes(ctx context.Context, what, sql string, args ...any) ([][]byte, error) {
+	rows, err := q.q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, pg.Error(err))
 	}
-	return nil
+	list, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, pg.Error(err))
+	}
+	return list, nil
 }
 
 const touchDevice = `UPDATE clientapi.devices SET last_seen = $2 WHERE device_nid = $1 AND last_seen < $2`

@@ -85,15 +85,11 @@ func (q *Queries) CreateSession(ctx context.Context, s NewSession) error {
 	return nil
 }
 
-const deleteDeviceSessions = `DELETE FROM clientapi.sessions WHERE device_nid = $1`
+const deleteDeviceSessions = `DELETE FROM clientapi.sessions WHERE device_nid = $1 RETURNING access_hash`
 
-// DeleteDeviceSessions ends every session of a device and says whether there was one.
-func (q *Queries) DeleteDeviceSessions(ctx context.Context, device int64) (bool, error) {
-	tag, err := q.q.Exec(ctx, deleteDeviceSessions, device)
-	if err != nil {
-		return false, fmt.Errorf("end sessions of device: %w", pg.Error(err))
-	}
-	return tag.RowsAffected() > 0, nil
+// DeleteDeviceSessions ends every session of a device and returns their access hashes.
+func (q *Queries) DeleteDeviceSessions(ctx context.Context, device int64) (ended [][]byte, err error) {
+	return q.hashes(ctx, "end sessions of device", deleteDeviceSessions, device)
 }
 
 const retireSession = `
@@ -101,25 +97,28 @@ UPDATE clientapi.sessions
 SET refresh_hash = NULL, refresh_expires = NULL, access_expires = LEAST(access_expires, $2)
 WHERE session_nid = $1`
 
-const deleteSiblings = `DELETE FROM clientapi.sessions WHERE replaces = $1 AND session_nid <> $2`
+const deleteSiblings = `
+DELETE FROM clientapi.sessions WHERE replaces = $1 AND session_nid <> $2 RETURNING access_hash`
 
 const settleSession = `UPDATE clientapi.sessions SET replaces = NULL WHERE session_nid = $1`
 
 // SettleSession marks that a session made by a refresh is in use. The one it replaces cannot be refreshed any more and
-// its access token ends at until; sessions of other attempts at the same refresh end now. Call it in a transaction.
+// its access token ends at until; sessions of other attempts at the same refresh end now, and their access hashes are
+// returned. Call it in a transaction.
 //
 // spec: c-s §Refreshing access tokens
-func (q *Queries) SettleSession(ctx context.Context, session, replaces int64, until time.Time) error {
+func (q *Queries) SettleSession(ctx context.Context, session, replaces int64, until time.Time) (ended [][]byte, err error) {
 	if _, err := q.q.Exec(ctx, retireSession, replaces, until); err != nil {
-		return fmt.Errorf("retire session: %w", pg.Error(err))
+		return nil, fmt.Errorf("retire session: %w", pg.Error(err))
 	}
-	if _, err := q.q.Exec(ctx, deleteSiblings, replaces, session); err != nil {
-		return fmt.Errorf("end sessions of repeated refreshes: %w", pg.Error(err))
+	ended, err = q.hashes(ctx, "end sessions of repeated refreshes", deleteSiblings, replaces, session)
+	if err != nil {
+		return nil, err
 	}
 	if _, err := q.q.Exec(ctx, settleSession, session); err != nil {
-		return fmt.Errorf("settle session: %w", pg.Error(err))
+		return nil, fmt.Errorf("settle session: %w", pg.Error(err))
 	}
-	return nil
+	return ended, nil
 }
 
 const deleteDeadSessions = `
