@@ -50,6 +50,10 @@ func Compile(user matrix.UserID, custom *Custom) *Compiled {
 		custom = &Custom{}
 	}
 	set := custom.Ruleset(user)
+	return compile(user, &set)
+}
+
+func compile(user matrix.UserID, set *Ruleset) *Compiled {
 	c := &Compiled{user: user}
 	for _, k := range kinds {
 		for _, r := range set.Of(k) {
