@@ -14,7 +14,6 @@ import (
 	"allmende/config"
 	"allmende/internal/auth"
 	"allmende/internal/bus"
-	"allmende/internal/httpx"
 	"allmende/internal/pg"
 )
 
