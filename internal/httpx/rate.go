@@ -85,7 +85,7 @@ func keyFor(s auth.Session, addr netip.Addr) rateKey {
 		bits = 64
 	}
 	p, err := addr.Prefix(bits)
-	if err != nil {
+	if err != nil || !p.IsValid() {
 		return rateKey{} // an address that is not known: all such share one bucket
 	}
 	return rateKey{addr: p}

@@ -78,7 +78,7 @@ func (ip IP) LogValue() slog.Value {
 		bits = 48
 	}
 	p, err := a.Prefix(bits)
-	if err != nil {
+	if err != nil || !p.IsValid() { // the zero Addr gives no error
 		return slog.StringValue("unknown")
 	}
 	return slog.StringValue(p.String())
