@@ -260,6 +260,9 @@ func TestBaseURL(t *testing.T) {
 	} {
 		c := Default(tc.name)
 		c.ClientBaseURL = tc.base
+		if configured := strings.Replace(tc.want, ":4711", ":8008", 1); c.BaseURL(nil) != configured {
+			t.Errorf("%s, %q, before listening: %s, want %s", tc.name, tc.base, c.BaseURL(nil), configured)
+		}
 		got := c.BaseURL(listener)
 		if got != tc.want || Delegate(got) != tc.delegate {
 			t.Errorf("%s, %q: %s and %s, want %s and %s", tc.name, tc.base, got, Delegate(got), tc.want, tc.delegate)

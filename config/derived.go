@@ -22,14 +22,17 @@ func (c *Config) Local() bool {
 }
 
 // BaseURL is client_base_url or what follows from the rest, without a slash at the end. listener is the address the
-// first client listener really has.
+// first client listener really has; nil: the one it is configured to have.
 func (c *Config) BaseURL(listener net.Addr) string {
-	switch {
-	case c.ClientBaseURL != "":
+	if c.ClientBaseURL != "" {
 		return strings.TrimRight(c.ClientBaseURL, "/")
-	case c.Local() && listener != nil:
-		_, port, err := net.SplitHostPort(listener.String())
-		if err == nil {
+	}
+	if c.Local() && len(c.Listen.Client) > 0 {
+		addr := c.Listen.Client[0]
+		if listener != nil {
+			addr = listener.String()
+		}
+		if _, port, err := net.SplitHostPort(addr); err == nil {
 			return "http://localhost:" + port
 		}
 	}
