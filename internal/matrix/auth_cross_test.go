@@ -105,11 +105,14 @@ func (w *walker) levels() string {
 }
 
 // theirs is the verdict of another implementation.
-func theirs(t *testing.T, e *Event, state StateMap) error {
+func theirs(t *testing.T, e *Event, state StateMap, parsed map[EventID]gomatrixserverlib.PDU) error {
 	t.Helper()
 	var auth []gomatrixserverlib.PDU
 	for _, s := range state {
-		auth = append(auth, theirPDU(t, s))
+		if parsed[s.ID] == nil {
+			parsed[s.ID] = theirPDU(t, s)
+		}
+		auth = append(auth, parsed[s.ID])
 	}
 	provider, err := gomatrixserverlib.NewAuthEvents(auth)
 	if err != nil {
@@ -151,19 +154,21 @@ func TestAllowedLikeOthers(t *testing.T) {
 	for _, v := range []RoomVersion{"6", "7", "8", "9", "10", "11", "12"} {
 		t.Run(string(v), func(t *testing.T) {
 			var allowed, refused int
-			for seed := range uint64(25) {
+			for seed := range uint64(10) {
 				content := `{}`
 				if seed%5 == 4 {
 					content = `{"m.federate":false}`
 				}
 				w := &walker{newTestRoom(t, v, content), rand.New(rand.NewPCG(seed, 1))}
+				parsed := map[EventID]gomatrixserverlib.PDU{}
 				w.join(alice)
-				w.set(TypePowerLevels, alice, "", w.levels())
-				for range 150 {
+				w.set(TypeJoinRules, alice, "", `{"join_rule":"public"}`)
+				w.join(bob)
+				for range 120 {
 					e := w.next()
 					ours := Allowed(e, w.state)
-					if other := theirs(t, e, w.state); (ours == nil) != (other == nil) && !knownToDiffer(e, w.state) {
-						t.Fatalf("seed %d: %s\nours: %v\ntheirs: %v\nlevels: %s", seed, e.JSON, ours, other, w.state[StateKey{TypePowerLevels, ""}].Content)
+					if other := theirs(t, e, w.state, parsed); (ours == nil) != (other == nil) && !knownToDiffer(e, w.state) {
+						t.Fatalf("seed %d: %s\nours: %v\ntheirs: %v", seed, e.JSON, ours, other)
 					}
 					if ours == nil {
 						allowed++
@@ -173,7 +178,7 @@ func TestAllowedLikeOthers(t *testing.T) {
 					}
 				}
 			}
-			if allowed < 500 || refused < 500 {
+			if allowed < 150 || refused < 150 {
 				t.Errorf("%d allowed, %d refused: the rooms are dull", allowed, refused)
 			}
 		})

@@ -340,10 +340,9 @@ func unescape(raw []byte) []byte {
 
 // scalar consumes a string, number, true, false or null and returns its bytes.
 func (s *scanner) scalar() ([]byte, error) {
-	start := s.pos
 	switch c := s.peek(); {
 	case c == '"':
-		start = s.pos
+		start := s.pos
 		_, _, err := s.str()
 		return s.src[start:s.pos], err
 	case c == '-' || '0' <= c && c <= '9':

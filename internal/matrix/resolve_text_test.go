@@ -218,7 +218,7 @@ func TestResolveByTheText(t *testing.T) {
 	for _, v := range resolveVersions {
 		t.Run(string(v), func(t *testing.T) {
 			dull := 0
-			for seed := range uint64(150) {
+			for seed := range uint64(40) {
 				r, branches := forks(t, v, seed+1000)
 				if seed%2 == 1 {
 					tangle(&walker{r, newRand(seed)}, branches)
@@ -236,8 +236,8 @@ func TestResolveByTheText(t *testing.T) {
 					dull++
 				}
 			}
-			if dull > 100 {
-				t.Errorf("%d of 150 rooms were resolved to one of the sets", dull)
+			if dull > 27 {
+				t.Errorf("%d of 40 rooms were resolved to one of the sets", dull)
 			}
 		})
 	}

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -24,10 +24,17 @@ type testRoom struct {
 
 const alice, bob, carol, dave UserID = "@alice:one.example", "@bob:one.example", "@carol:two.example", "@dave:two.example"
 
+var signers sync.Map // ServerName to Signer; making keys is slow under the race detector
+
 func testSigner(server ServerName) Signer {
+	if s, ok := signers.Load(server); ok {
+		return s.(Signer)
+	}
 	seed := make([]byte, ed25519.SeedSize)
 	copy(seed, server)
-	return Signer{Server: server, KeyID: "ed25519:test", Key: ed25519.NewKeyFromSeed(seed)}
+	s := Signer{Server: server, KeyID: "ed25519:test", Key: ed25519.NewKeyFromSeed(seed)}
+	signers.Store(server, s)
+	return s
 }
 
 // newTestRoom has a create event by alice, with more members of content.
@@ -153,7 +160,3 @@ func (r *testRoom) resolve(sets ...map[StateKey]EventID) map[StateKey]EventID {
 
 // strictVersions are those with rules of their own in the tables of these tests.
 var strictVersions = []RoomVersion{"10", "11", "12"}
-
-func onlyIn(versions ...RoomVersion) func(RoomVersion) bool {
-	return func(v RoomVersion) bool { return slices.Contains(versions, v) }
-}
