@@ -15,7 +15,7 @@ import (
 type Event struct {
 	NID        EventNID       `db:"event_nid"` // also its position
 	RoomNID    RoomNID        `db:"room_nid"`
-	Ord        int64          `db:"ord"`      // place in the room's timeline
+	Ord        int64          `db:"ord"`      // place in the room's timeline; NoOrd: not in it
 	Snapshot   int64          `db:"snapshot"` // state before the event
 	OriginTS   int64          `db:"origin_ts"`
 	ReceivedTS int64          `db:"received_ts"`
@@ -35,7 +35,7 @@ type Event struct {
 func (e *Event) IsState() bool { return e.KeyNID != nil }
 
 const eventFields = `
-SELECT e.event_nid, e.room_nid, coalesce(e.ord, 0) AS ord, e.snapshot, e.origin_ts, e.received_ts, e.type_nid,
+SELECT e.event_nid, e.room_nid, coalesce(e.ord, -9223372036854775808) AS ord, e.snapshot, e.origin_ts, e.received_ts, e.type_nid,
        e.key_nid, e.sender_nid, e.redacted_by, e.event_id, c.json,
        coalesce(t.device_id, '') AS device_id, coalesce(t.txn_id, '') AS txn_id`
 

@@ -5,11 +5,14 @@ import (
 	"slices"
 )
 
+// NoOrd is the Ord of an event outside of its room's timeline.
+const NoOrd = math.MinInt64
+
 // place is where the event stands among the changes of membership and
 // visibility: its place in the timeline, so that an old event that was fetched
 // late counts as old. Outside of the timeline, when it came here.
 func (e *Event) place() int64 {
-	if e.Ord != 0 {
+	if e.Ord != NoOrd {
 		return e.Ord
 	}
 	return e.NID

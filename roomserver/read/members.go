@@ -149,16 +149,17 @@ func (m *Model) MemberCounts(ctx context.Context, rooms []RoomNID) (map[RoomNID]
 	return out, err
 }
 
-// MembershipChange is one step in the history of a user's membership.
+// MembershipChange is one step in the history of a user's membership, and where
+// in the room's timeline it stands.
 type MembershipChange struct {
-	EventNID EventNID `db:"event_nid"`
-	JSON     []byte   `db:"json"`
+	Ord  int64  `db:"ord"`
+	JSON []byte `db:"json"`
 }
 
 const selectMembershipHistory = `
-SELECT e.event_nid, c.json FROM roomserver.events e
+SELECT e.ord, c.json FROM roomserver.events e
 JOIN roomserver.event_content c USING (event_nid)
-WHERE e.type_nid = 2 AND e.key_nid = $2 AND e.room_nid = $1 AND e.ord IS NOT NULL ORDER BY e.event_nid`
+WHERE e.type_nid = 2 AND e.key_nid = $2 AND e.room_nid = $1 AND e.ord IS NOT NULL ORDER BY e.ord`
 
 // MembershipHistory are the member events of one user in one room, oldest first.
 func (m *Model) MembershipHistory(ctx context.Context, room RoomNID, user UserNID) ([]MembershipChange, error) {

@@ -14,9 +14,9 @@ type Visibility struct {
 }
 
 const selectVisibilityHistories = `
-SELECT e.room_nid, e.event_nid, c.json FROM roomserver.events e
+SELECT e.room_nid, e.ord, c.json FROM roomserver.events e
 JOIN roomserver.event_content c USING (event_nid)
-WHERE e.room_nid = ANY($1) AND e.key_nid = 1 AND e.type_nid = 6 AND e.ord IS NOT NULL ORDER BY e.event_nid`
+WHERE e.room_nid = ANY($1) AND e.key_nid = 1 AND e.type_nid = 6 AND e.ord IS NOT NULL ORDER BY e.ord`
 
 // Visibilities are the visibility histories of several rooms; rooms that never
 // said anything about it are absent.
@@ -76,7 +76,7 @@ func (v *Visibility) Viewer(user UserNID, history []MembershipChange, ignored ma
 		w.visibility = v.steps
 	}
 	for _, c := range history {
-		w.addMembership(c.EventNID, MembershipOf(c.JSON))
+		w.addMembership(c.Ord, MembershipOf(c.JSON))
 	}
 	return w
 }
@@ -86,9 +86,9 @@ func (v *Visibility) Viewer(user UserNID, history []MembershipChange, ignored ma
 func (v *Viewer) MembershipAtPosition(pos int64) Membership { return v.membershipBefore(pos + 1) }
 
 const selectMembershipHistories = `
-SELECT e.room_nid, e.event_nid, c.json FROM roomserver.events e
+SELECT e.room_nid, e.ord, c.json FROM roomserver.events e
 JOIN roomserver.event_content c USING (event_nid)
-WHERE e.type_nid = 2 AND e.key_nid = $2 AND e.room_nid = ANY($1) AND e.ord IS NOT NULL ORDER BY e.event_nid`
+WHERE e.type_nid = 2 AND e.key_nid = $2 AND e.room_nid = ANY($1) AND e.ord IS NOT NULL ORDER BY e.ord`
 
 // MembershipHistories are the member events of one user in several rooms, oldest first.
 func (m *Model) MembershipHistories(ctx context.Context, rooms []RoomNID, user UserNID) (map[RoomNID][]MembershipChange, error) {

@@ -43,9 +43,9 @@ const (
 )
 
 const selectVisibilityHistory = `
-SELECT e.event_nid, c.json FROM roomserver.events e
+SELECT e.ord, c.json FROM roomserver.events e
 JOIN roomserver.event_content c USING (event_nid)
-WHERE e.room_nid = $1 AND e.key_nid = 1 AND e.type_nid = 6 AND e.ord IS NOT NULL ORDER BY e.event_nid`
+WHERE e.room_nid = $1 AND e.key_nid = 1 AND e.type_nid = 6 AND e.ord IS NOT NULL ORDER BY e.ord`
 
 // Viewer reads what it needs to decide for one user (0: somebody who is not
 // known here) and room. ignored are the senders the user does not want to see.
@@ -60,7 +60,7 @@ func (m *Model) Viewer(ctx context.Context, user UserNID, room RoomNID, ignored 
 		return nil, fmt.Errorf("read history visibility: %w", err)
 	}
 	for _, s := range steps {
-		v.addVisibility(s.EventNID, s.JSON)
+		v.addVisibility(s.Ord, s.JSON)
 	}
 	if user == 0 {
 		return v, nil
@@ -70,7 +70,7 @@ func (m *Model) Viewer(ctx context.Context, user UserNID, room RoomNID, ignored 
 		return nil, err
 	}
 	for _, c := range changes {
-		v.addMembership(c.EventNID, MembershipOf(c.JSON))
+		v.addMembership(c.Ord, MembershipOf(c.JSON))
 	}
 	return v, nil
 }

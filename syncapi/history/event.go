@@ -96,7 +96,7 @@ func (s *Service) context(ctx context.Context, who auth.Session, in contextIn) (
 	if err != nil {
 		return httpx.Raw{}, err
 	}
-	if e.Ord == 0 { // not in the timeline: nothing is around it
+	if e.Ord == read.NoOrd { // not in the timeline: nothing is around it
 		return httpx.Raw{}, errNoEvent
 	}
 	before := &walk{Service: s, v: v, filter: f, from: e.Ord - 1, to: math.MinInt64, limit: limit / 2}

@@ -91,9 +91,7 @@ func (r *Room) write(e Event, id string, raw []byte) {
 		a.t.Fatal(err)
 	}
 	ord := &nid
-	if r.firstOrd == 0 {
-		r.firstOrd = nid
-	}
+	r.firstOrd = min(r.firstOrd, nid)
 	if e.Backfilled {
 		r.firstOrd--
 		ord = new(int64)

@@ -14,6 +14,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math"
 	"testing"
 
 	"allmende/internal/matrix"
@@ -87,7 +88,7 @@ func (a *Rooms) Room(creator matrix.UserID, o Options) *Room {
 		o.JoinRule = "invite"
 	}
 	a.rooms++
-	r := &Room{Version: o.Version, Creator: creator, all: a}
+	r := &Room{Version: o.Version, Creator: creator, all: a, firstOrd: math.MaxInt64}
 	create := C{"room_version": string(o.Version)}
 	if o.Type != "" {
 		create["type"] = o.Type
