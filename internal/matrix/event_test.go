@@ -302,6 +302,26 @@ func TestAddSignature(t *testing.T) {
 	}
 }
 
+// The server that carries out a third-party invite need not be the sender's, and signs nothing.
+func TestRequiredSigners(t *testing.T) {
+	r := newOpenRoom(t, "11")
+	for content, want := range map[string][]ServerName{
+		`{"membership":"invite"}`:                                                            {"two.example"},
+		`{"membership":"invite","third_party_invite":{"signed":{}}}`:                         nil,
+		`{"membership":"leave","third_party_invite":{"signed":{}}}`:                          {"two.example"},
+		`{"membership":"join","join_authorised_via_users_server":"@a:one.example"}`:          {"two.example", "one.example"},
+		`{"membership":"join","join_authorised_via_users_server":"` + string(carol) + `"}`:   {"two.example"},
+		`{"membership":"join","displayname":"third_party_invite","reason":"@a:one.example"}`: {"two.example"},
+	} {
+		if diff := cmp.Diff(want, RequiredSigners(r.build(TypeMember, carol, user(dave), content, nil))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", content, diff)
+		}
+	}
+	if got := RequiredSigners(r.build("m.room.message", carol, nil, `{"membership":"invite","third_party_invite":1}`, nil)); len(got) != 1 {
+		t.Errorf("message: %v", got)
+	}
+}
+
 func BenchmarkBuild(b *testing.B) {
 	r := newOpenRoom(b, "12")
 	s := testSigner("one.example")
