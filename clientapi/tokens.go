@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"net/http"
 	"time"
 
 	"allmende/clientapi/store"
@@ -52,6 +53,9 @@ type tokenPair struct {
 	RefreshToken string `json:"refresh_token,omitempty"`
 	ExpiresInMs  int64  `json:"expires_in_ms,omitempty"`
 }
+
+// Header implements the answer's own headers: no cache may keep tokens.
+func (tokenPair) Header() http.Header { return http.Header{"Cache-Control": {"no-store"}} }
 
 // openSession makes a pair of tokens for a device and stores it with q. A client that cannot refresh gets an access
 // token that does not expire.
