@@ -26,20 +26,20 @@ func (s *Service) setAlias(ctx context.Context, req api.SetAliasReq) (struct{}, 
 	}
 	in, err := s.joinedTo(ctx, req.RoomID, req.UserID)
 	if err != nil {
-		return struct{}{}, answer(ctx, err)
+		return struct{}{}, answer(err)
 	}
 	if !in {
 		return struct{}{}, notJoined()
 	}
 	room, err := s.read.Room(ctx, req.RoomID)
 	if err != nil {
-		return struct{}{}, answer(ctx, err)
+		return struct{}{}, answer(err)
 	}
 	err = s.store.AddAlias(ctx, req.Alias, room.NID, req.UserID)
 	if errors.Is(err, store.ErrAliasTaken) {
 		return struct{}{}, matrix.Unknown("The alias points at a room already.").WithStatus(409)
 	}
-	return struct{}{}, answer(ctx, err)
+	return struct{}{}, answer(err)
 }
 
 // resolveAlias finds a local alias.
@@ -56,7 +56,7 @@ func (s *Service) findAlias(ctx context.Context, alias matrix.RoomAlias) (store.
 	if errors.Is(err, store.ErrNotFound) {
 		return a, matrix.NotFound("There is no such room alias.").Wrap(err)
 	}
-	return a, answer(ctx, err)
+	return a, answer(err)
 }
 
 // deleteAlias removes a local alias, and its name from the room if the user may.
@@ -69,11 +69,11 @@ func (s *Service) deleteAlias(ctx context.Context, req api.DeleteAliasReq) (stru
 	}
 	if a.Creator != req.UserID {
 		if err := s.mayNameRoom(ctx, a.RoomID, req.UserID); err != nil {
-			return struct{}{}, answer(ctx, err)
+			return struct{}{}, answer(err)
 		}
 	}
 	if err := s.store.DeleteAlias(ctx, req.Alias); err != nil {
-		return struct{}{}, answer(ctx, err)
+		return struct{}{}, answer(err)
 	}
 	err = s.rooms.Update(ctx, a.RoomID, func(tx *timeline.Tx) error {
 		return unname(tx, req.UserID, req.Alias)
@@ -132,13 +132,13 @@ func unname(tx *timeline.Tx, user matrix.UserID, alias matrix.RoomAlias) error {
 func (s *Service) publish(ctx context.Context, req api.PublishReq) (struct{}, error) {
 	err := s.mayNameRoom(ctx, req.RoomID, req.UserID)
 	if err != nil {
-		return struct{}{}, answer(ctx, err)
+		return struct{}{}, answer(err)
 	}
 	room, err := s.read.Room(ctx, req.RoomID)
 	if err != nil {
-		return struct{}{}, answer(ctx, err)
+		return struct{}{}, answer(err)
 	}
-	return struct{}{}, answer(ctx, s.store.Publish(ctx, room.NID, req.Published))
+	return struct{}{}, answer(s.store.Publish(ctx, room.NID, req.Published))
 }
 
 // appendJSON appends a state event with an empty state key.

@@ -29,7 +29,7 @@ func (s *Service) createRoom(ctx context.Context, req api.CreateRoomReq) (api.Cr
 		// The creator asked for a state that the room's own rules forbid.
 		return api.CreateRoomResp{}, matrix.InvalidRoomState("The initial state contradicts itself: " + matrix.AsError(err).Msg).Wrap(err)
 	}
-	return api.CreateRoomResp{RoomID: id}, answer(ctx, err)
+	return api.CreateRoomResp{RoomID: id}, answer(err)
 }
 
 // plan is a room about to be made.
@@ -59,8 +59,8 @@ func (s *Service) planRoom(req api.CreateRoomReq) (*plan, error) {
 	}
 	if req.AliasLocalpart != "" {
 		alias, err := matrix.ParseRoomAlias("#" + req.AliasLocalpart + ":" + string(s.serverName()))
-		if err != nil {
-			return nil, err
+		if err != nil || alias.Server() != s.serverName() {
+			return nil, matrix.InvalidParam("The local part of the alias is not valid.").Wrap(err)
 		}
 		p.alias = alias
 	}

@@ -29,7 +29,7 @@ func (s *Service) setMembership(ctx context.Context, req api.SetMembershipReq) (
 	default:
 		err = hidden(err)
 	}
-	return api.EventResp{EventID: out}, answer(ctx, err)
+	return api.EventResp{EventID: out}, answer(err)
 }
 
 // changeMembership appends the member event that an action asks for, or answers
@@ -277,23 +277,23 @@ func (s *Service) updateProfile(ctx context.Context, req api.UpdateProfileReq) (
 		out = ev.ID
 		return nil
 	})
-	return api.EventResp{EventID: out}, answer(ctx, hidden(err))
+	return api.EventResp{EventID: out}, answer(hidden(err))
 }
 
 // forget hides a room from one who left it.
 //
 // spec: c-s §POST /rooms/{roomId}/forget
 func (s *Service) forget(ctx context.Context, req api.ForgetReq) (struct{}, error) {
-	err := s.rooms.Update(ctx, req.RoomID, func(tx *timeline.Tx) error {
-		switch tx.Membership(req.UserID) {
-		case read.None:
-			return matrix.Forbidden("You were never a member of this room.")
-		case read.Leave, read.Ban:
-			return s.store.Forget(ctx, tx.RoomNID(), req.UserID)
-		}
-		return matrix.Unknown("Leave the room first.").WithStatus(400)
-	})
-	return struct{}{}, answer(ctx, hidden(err))
+	was, err := s.store.Forget(ctx, req.RoomID, req.UserID)
+	switch {
+	case err != nil:
+		return struct{}{}, answer(err)
+	case was == read.None:
+		return struct{}{}, matrix.NotFound("You were never in this room.")
+	case was != read.Leave && was != read.Ban:
+		return struct{}{}, matrix.Unknown("Leave the room first.").WithStatus(400)
+	}
+	return struct{}{}, nil
 }
 
 // leaveAll takes a user out of every room.
@@ -303,11 +303,11 @@ func (s *Service) leaveAll(ctx context.Context, req api.LeaveAllReq) (struct{}, 
 		return struct{}{}, nil
 	}
 	if err != nil {
-		return struct{}{}, answer(ctx, err)
+		return struct{}{}, answer(err)
 	}
 	list, err := s.read.UserRooms(ctx, nid)
 	if err != nil {
-		return struct{}{}, answer(ctx, err)
+		return struct{}{}, answer(err)
 	}
 	var in []read.RoomNID
 	for _, ur := range list {
@@ -317,27 +317,28 @@ func (s *Service) leaveAll(ctx context.Context, req api.LeaveAllReq) (struct{}, 
 	}
 	rooms, err := s.read.Rooms(ctx, in)
 	if err != nil {
-		return struct{}{}, answer(ctx, err)
+		return struct{}{}, answer(err)
 	}
+	var failed error
 	for _, room := range rooms {
 		_, err := s.setMembership(ctx, api.SetMembershipReq{RoomID: room.ID, Sender: req.UserID, Target: req.UserID, Action: api.Leave})
-		if err != nil {
-			return struct{}{}, err
+		if err != nil && !errors.Is(err, matrix.Forbidden("")) { // forbidden: was put out of it meanwhile
+			failed = err
 		}
 	}
-	return struct{}{}, nil
+	return struct{}{}, failed
 }
 
 func (s *Service) joinedRooms(ctx context.Context, req api.JoinedRoomsReq) (api.JoinedRoomsResp, error) {
 	ids, err := s.read.JoinedRoomIDs(ctx, req.UserID)
-	return api.JoinedRoomsResp{RoomIDs: ids}, answer(ctx, err)
+	return api.JoinedRoomsResp{RoomIDs: ids}, answer(err)
 }
 
 func (s *Service) shareRoom(ctx context.Context, req api.ShareRoomReq) (api.ShareRoomResp, error) {
 	nids, err := s.read.StringNIDs(ctx, []string{string(req.A), string(req.B)})
 	if err != nil || len(nids) < 2 {
-		return api.ShareRoomResp{}, answer(ctx, err)
+		return api.ShareRoomResp{}, answer(err)
 	}
 	rooms, err := s.read.RoomsInCommon(ctx, nids[string(req.A)], nids[string(req.B)])
-	return api.ShareRoomResp{Share: len(rooms) > 0}, answer(ctx, err)
+	return api.ShareRoomResp{Share: len(rooms) > 0}, answer(err)
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"allmende/internal/matrix"
 	"allmende/roomserver/api"
@@ -23,9 +25,39 @@ func (s *Service) sendEvent(ctx context.Context, req api.SendEventReq) (api.Even
 			return api.EventResp{EventID: id}, nil
 		}
 	}
-	var out matrix.EventID
-	err := s.rooms.Update(ctx, req.RoomID, func(tx *timeline.Tx) error {
-		var err error
+	if strings.IndexByte(req.Txn.ID+req.Txn.DeviceID, 0) >= 0 || len(req.Txn.ID) > maxTxnID {
+		return api.EventResp{}, matrix.InvalidParam("Not a valid transaction ID.")
+	}
+	for range 2 {
+		out, err := s.sendOnce(ctx, req, scope, idempotent)
+		if err == nil || !idempotent {
+			return api.EventResp{EventID: out}, answer(hidden(err))
+		}
+		var me *matrix.Error
+		if !errors.Is(err, store.ErrTxnTaken) && !errors.As(err, &me) {
+			return api.EventResp{}, answer(err)
+		}
+		// Perhaps the first request's answer was lost on its way, and this is
+		// its repetition. What was allowed then need not be allowed now.
+		id, lost := s.store.EventIDOfTxn(ctx, scope)
+		switch {
+		case lost == nil:
+			return api.EventResp{EventID: id}, nil
+		case !errors.Is(lost, store.ErrNotFound):
+			return api.EventResp{}, answer(lost)
+		case !errors.Is(err, store.ErrTxnTaken):
+			return api.EventResp{}, answer(hidden(err))
+		}
+		// It lost against a request that then failed itself.
+	}
+	return api.EventResp{}, matrix.Unavailable(time.Second)
+}
+
+// maxTxnID bounds transaction ids, which are kept for a day; in bytes.
+const maxTxnID = 512
+
+func (s *Service) sendOnce(ctx context.Context, req api.SendEventReq, scope [16]byte, idempotent bool) (out matrix.EventID, err error) {
+	err = s.rooms.Update(ctx, req.RoomID, func(tx *timeline.Tx) (err error) {
 		if out, err = s.appendEvent(ctx, tx, req); err != nil {
 			return err
 		}
@@ -34,11 +66,7 @@ func (s *Service) sendEvent(ctx context.Context, req api.SendEventReq) (api.Even
 		}
 		return nil
 	})
-	if errors.Is(err, store.ErrTxnTaken) {
-		// The first request's answer was lost on its way; this is its repetition.
-		out, err = s.store.EventIDOfTxn(ctx, scope)
-	}
-	return api.EventResp{EventID: out}, answer(ctx, hidden(err))
+	return out, err
 }
 
 // txnScope is what makes a request the repetition of another.
@@ -72,6 +100,9 @@ func (s *Service) appendEvent(ctx context.Context, tx *timeline.Tx, req api.Send
 		}
 	}
 	if req.Type == matrix.TypeRedaction && req.StateKey == nil {
+		if req.Redacts == "" && tx.Version().RedactsInContent() {
+			req.Redacts = redactsOf(req.Content) // sent as any other event is
+		}
 		return s.redact(ctx, tx, req)
 	}
 	ev, err := tx.Append(timeline.Proto{Type: req.Type, StateKey: req.StateKey, Sender: req.Sender, Content: req.Content})
@@ -203,6 +234,15 @@ func canonicalAliases(content json.RawMessage) ([]matrix.RoomAlias, error) {
 	return out, nil
 }
 
+// redactsOf is the target that a redaction's content names.
+func redactsOf(content json.RawMessage) matrix.EventID {
+	var c struct {
+		Redacts matrix.EventID `json:"redacts"`
+	}
+	_ = json.Unmarshal(content, &c) // names none then
+	return c.Redacts
+}
+
 // redact appends a redaction and takes the target's content away, from memory
 // and from the database, in the same transaction.
 //
@@ -220,6 +260,9 @@ func (s *Service) redact(ctx context.Context, tx *timeline.Tx, req api.SendEvent
 }
 
 func (s *Service) redactionTarget(ctx context.Context, tx *timeline.Tx, req api.SendEventReq) (store.LoadedEvent, error) {
+	if _, err := matrix.ParseEventID(string(req.Redacts)); err != nil {
+		return store.LoadedEvent{}, err
+	}
 	target, err := s.store.Event(ctx, req.Redacts)
 	if errors.Is(err, store.ErrNotFound) || err == nil && target.RoomNID != tx.RoomNID() {
 		return target, matrix.NotFound("There is no such event in this room.")
@@ -227,17 +270,12 @@ func (s *Service) redactionTarget(ctx context.Context, tx *timeline.Tx, req api.
 	if err != nil {
 		return target, err
 	}
-	var ev struct {
-		Sender matrix.UserID `json:"sender"`
-	}
-	if err := json.Unmarshal(target.JSON, &ev); err != nil {
-		return target, err
-	}
+	sender := matrix.UserID(matrix.Text(matrix.Member(target.JSON, "sender")))
 	levels, err := tx.PowerLevels()
 	if err != nil {
 		return target, err
 	}
-	if ev.Sender != req.Sender && levels.User(req.Sender) < levels.Redact {
+	if sender != req.Sender && levels.User(req.Sender) < levels.Redact {
 		return target, matrix.Forbidden("Your power level is too low to redact other people's events.")
 	}
 	return target, nil

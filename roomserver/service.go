@@ -13,12 +13,10 @@ package roomserver
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"allmende/config"
 	"allmende/internal/bus"
 	"allmende/internal/matrix"
-	"allmende/internal/obs"
 	"allmende/internal/pg"
 	"allmende/roomserver/api"
 	"allmende/roomserver/read"
@@ -109,21 +107,18 @@ func notJoined() *matrix.Error { return matrix.Forbidden("You are not joined to 
 
 // hidden answers an unknown room like one the asker is not in.
 func hidden(err error) error {
-	if errors.Is(err, matrix.NotFound("")) {
+	if errors.Is(err, store.ErrNotFound) {
 		return notJoined().Wrap(err)
 	}
 	return err
 }
 
-// answer turns the store's errors into what clients are told.
-func answer(ctx context.Context, err error) error {
-	if err == nil {
-		return nil
-	}
+// answer turns the store's errors into what clients are told. What it does not
+// know is logged, with its cause and without ids, by the bus.
+func answer(err error) error {
 	var me *matrix.Error
 	if errors.As(err, &me) {
 		return err
 	}
-	obs.Logger(ctx).Error("room decision failed", "cause", fmt.Sprint(pg.Unavailable(err)))
 	return pg.Error(err)
 }

@@ -30,6 +30,8 @@ type old struct {
 	state  []api.StateEvent
 	bans   []ban
 	names  map[string]any // content of the canonical alias event
+	// creators stood above all levels, where the version knows such.
+	creators []matrix.UserID
 }
 
 type ban struct {
@@ -48,19 +50,19 @@ func (s *Service) upgradeRoom(ctx context.Context, req api.UpgradeRoomReq) (api.
 		return err
 	})
 	if err != nil {
-		return api.CreateRoomResp{}, answer(ctx, hidden(err))
+		return api.CreateRoomResp{}, answer(hidden(err))
 	}
 	fresh, err := s.createReplacement(ctx, req, o)
 	if err != nil {
-		return api.CreateRoomResp{}, answer(ctx, err)
+		return api.CreateRoomResp{}, answer(err)
 	}
 	err = s.rooms.Update(ctx, req.RoomID, func(tx *timeline.Tx) error {
 		return bury(tx, req.Sender, fresh)
 	})
 	if err != nil {
-		return api.CreateRoomResp{}, answer(ctx, hidden(err))
+		return api.CreateRoomResp{}, answer(hidden(err))
 	}
-	return api.CreateRoomResp{RoomID: fresh}, answer(ctx, s.moveDirectory(ctx, o.nid, fresh))
+	return api.CreateRoomResp{RoomID: fresh}, answer(s.moveDirectory(ctx, o.nid, fresh))
 }
 
 // survey reads the old room and makes sure that the user may close it.
@@ -78,6 +80,9 @@ func survey(tx *timeline.Tx, user matrix.UserID) (old, error) {
 	}
 	if o.create, err = contentOf(tx, matrix.TypeCreate); err != nil {
 		return o, err
+	}
+	if create, err := tx.State(matrix.TypeCreate, ""); err == nil && create != nil && tx.Version().CreatorsPrivileged() {
+		o.creators = create.Creators()
 	}
 	if o.levels, err = contentOf(tx, matrix.TypePowerLevels); err != nil {
 		return o, err
@@ -151,7 +156,7 @@ func (s *Service) createReplacement(ctx context.Context, req api.UpgradeRoomReq,
 	if err != nil {
 		return "", err
 	}
-	wanted, whileFilling := carriedLevels(o.levels, p)
+	wanted, whileFilling := carriedLevels(o, p)
 	p.req.PowerLevels = whileFilling
 	return s.rooms.Create(ctx, p.version, false, req.Sender, p.create, func(tx *timeline.Tx) error {
 		if err := p.fill(tx); err != nil {
@@ -175,8 +180,8 @@ func (s *Service) createReplacement(ctx context.Context, req api.UpgradeRoomReq,
 
 // carriedLevels are the power levels of the replacement: those of the old room,
 // and such as let its creator fill it first.
-func carriedLevels(was map[string]any, p *plan) (wanted map[string]any, whileFilling json.RawMessage) {
-	wanted = maps.Clone(was)
+func carriedLevels(o old, p *plan) (wanted map[string]any, whileFilling json.RawMessage) {
+	wanted = maps.Clone(o.levels)
 	if wanted == nil {
 		wanted = p.defaultLevels()
 	}
@@ -192,19 +197,30 @@ func carriedLevels(was map[string]any, p *plan) (wanted map[string]any, whileFil
 		wanted["events"] = events
 		return wanted, nil
 	}
-	creator := string(p.req.Creator)
-	highest := 100.0
-	for _, l := range users {
-		if n, ok := l.(float64); ok {
-			highest = max(highest, n)
-		}
-	}
-	if _, listed := users[creator]; !listed {
-		users[creator] = highest // stood above all levels in the old room
+	highest := highestLevel(wanted)
+	for _, c := range o.creators {
+		users[string(c)] = highest // stood above all levels in the old room
 	}
 	// Whoever fills the room must be able to give away its highest level.
-	whileFilling, _ = json.Marshal(map[string]any{"users": map[string]any{creator: highest}})
+	whileFilling, _ = json.Marshal(map[string]any{"users": map[string]any{string(p.req.Creator): highest}})
 	return wanted, whileFilling
+}
+
+// highestLevel is the highest level that the content of a power levels event
+// speaks of, 100 at least.
+func highestLevel(content map[string]any) float64 {
+	highest := 100.0
+	for _, v := range content {
+		switch v := v.(type) {
+		case float64:
+			highest = max(highest, v)
+		case int:
+			highest = max(highest, float64(v))
+		case map[string]any:
+			highest = max(highest, highestLevel(v))
+		}
+	}
+	return highest
 }
 
 // objectOf is a copy of an object inside content, empty when there is none.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"time"
 
 	"allmende/internal/matrix"
 
@@ -18,6 +20,9 @@ var (
 	ErrFenced = errors.New("room was written by another instance")
 	// ErrTxnTaken says that the transaction id was used before.
 	ErrTxnTaken = errors.New("transaction id was used before")
+	// ErrRoomTaken says that there is a room with that id already: two equal
+	// create events of one millisecond have the same hash.
+	ErrRoomTaken = errors.New("room id is taken")
 	// ErrAliasTaken says that the alias points at a room already.
 	ErrAliasTaken = errors.New("alias is taken")
 )
@@ -30,7 +35,7 @@ type Committed struct {
 // Commit writes units of many rooms in one transaction, in the order given, and
 // gives every row its number. lastPos is the position this process saw at its
 // own last commit: if nobody else committed since, no room can have changed
-// under it and no fence needs checking.
+// under it and the fences of rooms that are known need no checking.
 //
 // Units that cannot be written get their Err set and are left out; the others
 // are committed. An error is returned when nothing was committed.
@@ -53,15 +58,24 @@ func (s *Store) Commit(ctx context.Context, units []*Unit, lastPos int64) (Commi
 // pending are the units still to be written. A unit behind a failed one of the
 // same room was built on what did not come about, so it fails too.
 func pending(units []*Unit) []*Unit {
-	var live []*Unit
+	live := make([]*Unit, 0, len(units))
 	failed := map[int64]bool{}
+	claimed := map[[16]byte]bool{}
 	for _, u := range units {
 		if u.Err == nil && failed[u.RoomNID] {
 			u.Err = ErrFenced
 		}
+		for _, t := range u.Txns {
+			if u.Err == nil && claimed[t.Scope] {
+				u.Err = ErrTxnTaken // a repetition that overtook the first answer
+			}
+		}
 		if u.Err != nil {
 			failed[u.RoomNID] = true
 			continue
+		}
+		for _, t := range u.Txns {
+			claimed[t.Scope] = true
 		}
 		live = append(live, u)
 	}
@@ -78,31 +92,38 @@ func (s *Store) attempt(ctx context.Context, units []*Unit, lastPos int64) (done
 	defer conn.Release()
 	b := newBatch(units)
 	before, err := b.open(ctx, conn)
-	if err == nil && before != lastPos {
+	if err == nil && (before != lastPos || !b.known()) {
 		err = b.checkFences(ctx, conn)
 	}
-	if err == nil && b.dropped {
-		_, err = conn.Exec(ctx, "ROLLBACK")
-		return Committed{}, true, err
-	}
-	if err == nil {
+	if err == nil && !b.dropped {
 		err = b.write(ctx, conn)
 	}
 	if err != nil {
-		// The connection may be broken; the transaction ends with it then.
-		_, _ = conn.Exec(context.WithoutCancel(ctx), "ROLLBACK")
+		rollBack(ctx, conn)
 		return Committed{}, false, fmt.Errorf("commit events: %w", err)
 	}
-	for _, r := range b.rows {
-		r.settle()
+	if b.dropped {
+		rollBack(ctx, conn)
+		return Committed{}, true, nil
 	}
 	return Committed{From: before + 1, To: before + int64(len(b.rows))}, false, nil
+}
+
+const rollbackTimeout = 5 * time.Second
+
+// rollBack ends the transaction. A connection on which not even that works is
+// not used again, and the transaction ends with it.
+func rollBack(ctx context.Context, conn *pgxpool.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
+	defer cancel()
+	_, _ = conn.Exec(ctx, "ROLLBACK")
 }
 
 // batch is one transaction being put together.
 type batch struct {
 	units   []*Unit
 	rows    []*Row
+	rooms   []int64 // of each row
 	dropped bool
 }
 
@@ -110,14 +131,37 @@ func newBatch(units []*Unit) *batch {
 	b := &batch{units: units}
 	for _, u := range units {
 		for _, r := range u.Rows {
-			r.unit = u
+			b.rows = append(b.rows, r)
+			b.rooms = append(b.rooms, u.RoomNID)
 		}
-		b.rows = append(b.rows, u.Rows...)
 	}
 	return b
 }
 
+// known tells whether the fences of all rooms held before.
+func (b *batch) known() bool {
+	for _, u := range b.units {
+		if u.New == nil && !u.Known() {
+			return false
+		}
+	}
+	return true
+}
+
+// drop leaves a unit out of the transaction.
+func (b *batch) drop(u *Unit, err error) {
+	if u.Err == nil {
+		u.Err = err
+	}
+	b.dropped = true
+}
+
 const advanceHead = `UPDATE roomserver.head SET pos = pos + $1 RETURNING pos`
+
+const claimRooms = `
+INSERT INTO roomserver.rooms (room_nid, room_id, version, published)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::boolean[])
+ON CONFLICT (room_id) DO NOTHING RETURNING room_nid`
 
 const claimTxns = `
 INSERT INTO roomserver.event_txns (scope, event_nid, device_id, txn_id)
@@ -138,43 +182,66 @@ func (b *batch) open(ctx context.Context, conn *pgxpool.Conn) (before int64, err
 	q.Queue("BEGIN")
 	var pos int64
 	q.Queue(advanceHead, n).QueryRow(func(row pgx.Row) error { return row.Scan(&pos) })
+	b.queueRoomClaims(q)
 	b.queueTxnClaims(q, n)
 	b.queueAliasClaims(q)
 	if err := conn.SendBatch(ctx, q).Close(); err != nil {
 		return 0, fmt.Errorf("open transaction: %w", err)
 	}
 	for i, r := range b.rows {
-		r.nid = pos - n + int64(i) + 1
+		r.Ref()
+		*r.num = pos - n + int64(i) + 1
 	}
 	return pos - n, nil
+}
+
+func (b *batch) queueRoomClaims(q *pgx.Batch) {
+	var nids []int64
+	var ids, versions []string
+	var published []bool
+	for _, u := range b.units {
+		if u.New != nil {
+			nids = append(nids, u.RoomNID)
+			ids = append(ids, string(u.New.ID))
+			versions = append(versions, string(u.New.Version))
+			published = append(published, u.New.Published)
+		}
+	}
+	if len(nids) == 0 {
+		return
+	}
+	q.Queue(claimRooms, nids, ids, versions, published).Query(func(rows pgx.Rows) error {
+		claimed, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		for _, u := range b.units {
+			if err == nil && u.New != nil && !slices.Contains(claimed, u.RoomNID) {
+				b.drop(u, ErrRoomTaken)
+			}
+		}
+		return err
+	})
 }
 
 func (b *batch) queueTxnClaims(q *pgx.Batch, n int64) {
 	var scopes [][]byte
 	var places []int64
 	var devices, txns []string
-	claimed := map[[16]byte]bool{}
-	place := make(map[*Row]int64, len(b.rows))
-	for i, r := range b.rows {
-		place[r] = int64(i) + 1
-	}
+	place := int64(0)
 	for _, u := range b.units {
-		for _, t := range u.Txns {
-			if claimed[t.Scope] {
-				u.Err, b.dropped = ErrTxnTaken, true
-				continue
+		for _, r := range u.Rows {
+			place++
+			for _, t := range u.Txns {
+				if t.Row == r {
+					scopes, places = append(scopes, t.Scope[:]), append(places, place)
+					devices, txns = append(devices, t.DeviceID), append(txns, t.TxnID)
+				}
 			}
-			claimed[t.Scope] = false
-			scopes = append(scopes, t.Scope[:])
-			places = append(places, place[t.Row])
-			devices = append(devices, t.DeviceID)
-			txns = append(txns, t.TxnID)
 		}
 	}
 	if len(scopes) == 0 {
 		return
 	}
 	q.Queue(claimTxns, n, scopes, places, devices, txns).Query(func(rows pgx.Rows) error {
+		claimed := make(map[[16]byte]bool, len(scopes))
 		var scope []byte
 		_, err := pgx.ForEachRow(rows, []any{&scope}, func() error {
 			claimed[[16]byte(scope)] = true
@@ -182,8 +249,8 @@ func (b *batch) queueTxnClaims(q *pgx.Batch, n int64) {
 		})
 		for _, u := range b.units {
 			for _, t := range u.Txns {
-				if !claimed[t.Scope] && u.Err == nil {
-					u.Err, b.dropped = ErrTxnTaken, true
+				if err == nil && !claimed[t.Scope] {
+					b.drop(u, ErrTxnTaken)
 				}
 			}
 		}
@@ -212,8 +279,8 @@ func (b *batch) queueAliasClaims(q *pgx.Batch) {
 		}
 		for _, u := range b.units {
 			for _, a := range u.Aliases {
-				if !got[string(a.Alias)] {
-					u.Err, b.dropped = ErrAliasTaken, true
+				if err == nil && !got[string(a.Alias)] {
+					b.drop(u, ErrAliasTaken)
 				}
 				delete(got, string(a.Alias)) // twice in one batch: only the first has it
 			}
@@ -247,11 +314,11 @@ func (b *batch) checkFences(ctx context.Context, conn *pgxpool.Conn) error {
 	}
 	fenced := map[int64]bool{}
 	for _, u := range b.units {
-		if u.New == nil && u.Fence != nil && u.Fence() != last[u.RoomNID] {
+		if u.New == nil && u.Fence() != last[u.RoomNID] {
 			fenced[u.RoomNID] = true
 		}
-		if fenced[u.RoomNID] && u.Err == nil {
-			u.Err, b.dropped = ErrFenced, true
+		if fenced[u.RoomNID] {
+			b.drop(u, ErrFenced)
 		}
 	}
 	return nil
@@ -260,7 +327,6 @@ func (b *batch) checkFences(ctx context.Context, conn *pgxpool.Conn) error {
 // write sends every row and COMMIT in one round trip.
 func (b *batch) write(ctx context.Context, conn *pgxpool.Conn) error {
 	q := &pgx.Batch{}
-	b.queueRooms(q)
 	b.queueEvents(q)
 	b.queueHeads(q)
 	b.queueSnapshots(q)
@@ -288,16 +354,19 @@ func arrayText(refs []Ref) string {
 	return string(append(out, '}'))
 }
 
+const selectTxnEvent = `
+SELECT e.event_id FROM roomserver.event_txns t JOIN roomserver.events e USING (event_nid) WHERE t.scope = $1`
+
 // EventIDOfTxn finds the event an earlier request with this scope made. Errors:
-// pgx.ErrNoRows.
+// ErrNotFound.
 func (s *Store) EventIDOfTxn(ctx context.Context, scope [16]byte) (matrix.EventID, error) {
 	var id matrix.EventID
 	err := s.db.QueryRow(ctx, selectTxnEvent, scope[:]).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", ErrNotFound
+	}
 	if err != nil {
 		return "", fmt.Errorf("find event of transaction: %w", err)
 	}
 	return id, nil
 }
-
-const selectTxnEvent = `
-SELECT e.event_id FROM roomserver.event_txns t JOIN roomserver.events e USING (event_nid) WHERE t.scope = $1`

@@ -107,6 +107,21 @@ func (s *Store) Load(ctx context.Context, id matrix.RoomID) (LoadedRoom, error) 
 	return room, nil
 }
 
+const selectLastNID = `SELECT last_nid FROM roomserver.room_heads WHERE room_nid = $1`
+
+// LastNID is a room's newest event. Errors: ErrNotFound.
+func (s *Store) LastNID(ctx context.Context, room int64) (int64, error) {
+	var nid int64
+	err := s.db.QueryRow(ctx, selectLastNID, room).Scan(&nid)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, ErrNotFound
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read newest event of room: %w", err)
+	}
+	return nid, nil
+}
+
 func collect[T any](into *[]T) func(pgx.Rows) error {
 	return func(rows pgx.Rows) (err error) {
 		*into, err = pgx.CollectRows(rows, pgx.RowToStructByName[T])

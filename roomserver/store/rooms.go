@@ -6,20 +6,36 @@ import (
 	"fmt"
 
 	"allmende/internal/matrix"
+	"allmende/roomserver/read"
 
 	"github.com/jackc/pgx/v5"
 )
 
+// The row of the membership is locked, so that a new join and forgetting come
+// one after the other: the later one wins.
 const insertForgotten = `
-INSERT INTO roomserver.forgotten (user_nid, room_nid)
-SELECT nid, $2 FROM roomserver.strings WHERE value = $1 ON CONFLICT DO NOTHING`
+WITH member AS (
+    SELECT s.key_nid, s.room_nid, s.membership FROM roomserver.current_state s
+    JOIN roomserver.rooms r USING (room_nid) JOIN roomserver.strings k ON k.nid = s.key_nid
+    WHERE r.room_id = $1 AND s.type_nid = 2 AND k.value = $2 FOR UPDATE OF s),
+forgotten AS (
+    INSERT INTO roomserver.forgotten (user_nid, room_nid)
+    SELECT key_nid, room_nid FROM member WHERE membership IN (4, 5) ON CONFLICT DO NOTHING)
+SELECT membership FROM member`
 
-// Forget notes that a former member forgets a room. It is idempotent.
-func (s *Store) Forget(ctx context.Context, room int64, user matrix.UserID) error {
-	if _, err := s.db.Exec(ctx, insertForgotten, string(user), room); err != nil {
-		return fmt.Errorf("forget room: %w", err)
+// Forget notes that a former member forgets a room. It is idempotent. It
+// answers the user's membership: of anybody but former members nothing is
+// noted. None: there never was one, or there is no such room.
+func (s *Store) Forget(ctx context.Context, room matrix.RoomID, user matrix.UserID) (read.Membership, error) {
+	var m read.Membership
+	err := s.db.QueryRow(ctx, insertForgotten, string(room), string(user)).Scan(&m)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return read.None, nil
 	}
-	return nil
+	if err != nil {
+		return read.None, fmt.Errorf("forget room: %w", err)
+	}
+	return m, nil
 }
 
 const updatePublished = `UPDATE roomserver.rooms SET published = $2 WHERE room_nid = $1 AND published <> $2`
@@ -37,11 +53,11 @@ INSERT INTO roomserver.aliases (alias, room_nid, creator_nid) VALUES ($1, $2, $3
 
 // AddAlias makes a local alias. Errors: ErrAliasTaken.
 func (s *Store) AddAlias(ctx context.Context, alias matrix.RoomAlias, room int64, creator matrix.UserID) error {
-	nids, err := s.Intern(ctx, []string{string(creator)})
+	nids, err := s.Intern(ctx, string(creator))
 	if err != nil {
 		return err
 	}
-	tag, err := s.db.Exec(ctx, insertAlias, string(alias), room, nids[string(creator)])
+	tag, err := s.db.Exec(ctx, insertAlias, string(alias), room, nids[0])
 	if err != nil {
 		return fmt.Errorf("add alias: %w", err)
 	}

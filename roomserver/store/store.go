@@ -46,61 +46,59 @@ func New(db *pg.DB) *Store {
 const selectStrings = `SELECT nid, value FROM roomserver.strings WHERE value = ANY($1)`
 
 const insertStrings = `
-INSERT INTO roomserver.strings (value) SELECT unnest($1::text[]) ON CONFLICT (value) DO NOTHING`
+INSERT INTO roomserver.strings (value)
+SELECT DISTINCT v FROM unnest($1::text[]) AS u(v)
+WHERE NOT EXISTS (SELECT 1 FROM roomserver.strings WHERE value = v)
+ORDER BY v ON CONFLICT (value) DO NOTHING`
 
-// Intern gives numbers to strings, making new ones as needed. Known strings
-// cost no query.
-func (s *Store) Intern(ctx context.Context, values []string) (map[string]int64, error) {
-	out := make(map[string]int64, len(values))
-	missing := s.known(values, out)
-	if len(missing) == 0 {
-		return out, nil
+// Intern gives numbers to strings, making new ones as needed, in the order of
+// the strings. Known strings cost no query.
+func (s *Store) Intern(ctx context.Context, values ...string) ([]int64, error) {
+	nids := make([]int64, len(values))
+	known := true
+	for i, v := range values {
+		nid, ok := s.strings.GetIfPresent(v)
+		nids[i] = nid
+		known = known && ok
 	}
-	if err := s.lookUp(ctx, missing, out); err != nil {
+	if known {
+		return nids, nil
+	}
+	found, err := s.lookUp(ctx, values)
+	if err != nil {
 		return nil, err
 	}
-	var fresh []string
-	for _, v := range missing {
-		if _, ok := out[v]; !ok {
-			fresh = append(fresh, v)
+	if len(found) < len(values) { // perhaps only a string given twice: that costs a query, no more
+		// Inserting and looking up are separate statements, so that a number made
+		// by another instance in between is found too.
+		if _, err := s.db.Exec(ctx, insertStrings, values); err != nil {
+			return nil, fmt.Errorf("intern strings: %w", err)
+		}
+		if found, err = s.lookUp(ctx, values); err != nil {
+			return nil, err
 		}
 	}
-	if len(fresh) == 0 {
-		return out, nil
+	for i, v := range values {
+		nids[i] = found[v]
 	}
-	// Inserting and looking up are separate statements, so that a number made
-	// by another instance in between is found too.
-	if _, err := s.db.Exec(ctx, insertStrings, fresh); err != nil {
-		return nil, fmt.Errorf("intern strings: %w", err)
-	}
-	return out, s.lookUp(ctx, fresh, out)
+	return nids, nil
 }
 
-func (s *Store) known(values []string, out map[string]int64) (missing []string) {
-	for _, v := range values {
-		if nid, ok := s.strings.GetIfPresent(v); ok {
-			out[v] = nid
-		} else {
-			missing = append(missing, v)
-		}
-	}
-	return missing
-}
-
-func (s *Store) lookUp(ctx context.Context, values []string, out map[string]int64) error {
+func (s *Store) lookUp(ctx context.Context, values []string) (map[string]int64, error) {
 	rows, err := s.db.Query(ctx, selectStrings, values)
 	if err != nil {
-		return fmt.Errorf("look up strings: %w", err)
+		return nil, fmt.Errorf("look up strings: %w", err)
 	}
+	found := make(map[string]int64, len(values))
 	var nid int64
 	var value string
 	_, err = pgx.ForEachRow(rows, []any{&nid, &value}, func() error {
-		out[value] = nid
+		found[value] = nid
 		s.strings.Set(value, nid)
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("look up strings: %w", err)
+		return nil, fmt.Errorf("look up strings: %w", err)
 	}
-	return nil
+	return found, nil
 }

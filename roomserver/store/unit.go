@@ -6,9 +6,10 @@ import (
 )
 
 // Ref points at an event that has a number or will get one when the transaction
-// it is part of commits. The zero Ref is number 0: no event.
+// it is part of commits. The zero Ref is number 0: no event. It keeps nothing of
+// the event in memory but the number.
 type Ref struct {
-	row *Row
+	num *int64 // of an event that had no number yet when the Ref was made
 	nid int64
 }
 
@@ -18,8 +19,8 @@ func Stored(nid int64) Ref { return Ref{nid: nid} }
 // NID is the event's number; of a row that is not committed yet, 0. Only the
 // committer may ask for those.
 func (r Ref) NID() int64 {
-	if r.row != nil {
-		return r.row.nid
+	if r.num != nil {
+		return *r.num
 	}
 	return r.nid
 }
@@ -34,16 +35,18 @@ type Row struct {
 	Snapshot   Ref // state before the event
 	Prev, Auth []Ref
 
-	nid  int64
-	unit *Unit
+	num *int64
 }
 
 // Ref points at the row.
-func (r *Row) Ref() Ref { return Ref{row: r} }
+func (r *Row) Ref() Ref {
+	if r.num == nil {
+		r.num = new(int64)
+	}
+	return Ref{num: r.num}
+}
 
-// settle lets go of everything but the number once the row is committed.
-// Without it each event would hold on to the one before it, for ever.
-func (r *Row) settle() { *r = Row{nid: r.nid} }
+func (r *Row) nid() int64 { return r.Ref().NID() }
 
 // Snapshot is the state after a row, as a delta on a parent.
 type Snapshot struct {
@@ -110,10 +113,13 @@ type Unit struct {
 	Redactions []Redaction
 	Aliases    []Alias
 	Head       Head
-	// Fence is the newest event the room had in this process's eyes before
-	// the units that are under way; nil for units queued behind another of
-	// the same room.
+	// Fence tells the newest event that the database has of the room in this
+	// process's eyes. Commit compares it with what the database says.
 	Fence func() int64
+	// Known tells that the fence of this copy of the room held before. Only
+	// then may it go unchecked while nobody else commits: the copy may have
+	// been read while an older copy's decision was being committed.
+	Known func() bool
 
 	// Err is set by Commit when this unit, but not the whole batch, failed.
 	Err error

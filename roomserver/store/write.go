@@ -6,27 +6,6 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-const insertRooms = `
-INSERT INTO roomserver.rooms (room_nid, room_id, version, published)
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::boolean[])`
-
-func (b *batch) queueRooms(q *pgx.Batch) {
-	var nids []int64
-	var ids, versions []string
-	var published []bool
-	for _, u := range b.units {
-		if u.New != nil {
-			nids = append(nids, u.RoomNID)
-			ids = append(ids, string(u.New.ID))
-			versions = append(versions, string(u.New.Version))
-			published = append(published, u.New.Published)
-		}
-	}
-	if len(nids) > 0 {
-		q.Queue(insertRooms, nids, ids, versions, published)
-	}
-}
-
 const insertEvents = `
 INSERT INTO roomserver.events (event_nid, room_nid, ord, snapshot, depth, origin_ts, received_ts, type_nid, key_nid,
     sender_nid, prev_nids, auth_nids, event_id)
@@ -46,7 +25,7 @@ func (b *batch) queueEvents(q *pgx.Batch) {
 	prev, auth, id := make([]string, n), make([]string, n), make([]string, n)
 	json := make([][]byte, n)
 	for i, r := range b.rows {
-		nid[i], room[i], snap[i], depth[i] = r.nid, r.unit.RoomNID, r.Snapshot.NID(), r.Event.Depth
+		nid[i], room[i], snap[i], depth[i] = r.nid(), b.rooms[i], r.Snapshot.NID(), r.Event.Depth
 		ots[i], rts[i], typ[i], sender[i] = r.Event.OriginServerTS, r.ReceivedTS, r.TypeNID, r.SenderNID
 		key[i], prev[i], auth[i] = r.KeyNID, arrayText(r.Prev), arrayText(r.Auth)
 		id[i], json[i] = string(r.Event.ID), r.Event.JSON
@@ -73,7 +52,7 @@ func (b *batch) queueHeads(q *pgx.Batch) {
 	var ext []string
 	for nid, u := range latest {
 		room = append(room, nid)
-		last = append(last, u.Rows[len(u.Rows)-1].nid)
+		last = append(last, u.Rows[len(u.Rows)-1].nid())
 		depth = append(depth, u.Head.Depth)
 		snap = append(snap, u.Head.Snapshot.NID())
 		ext = append(ext, arrayText(u.Head.Extremities))
@@ -94,7 +73,7 @@ func (b *batch) queueSnapshots(q *pgx.Batch) {
 	var added, removed []string
 	for _, u := range b.units {
 		for _, s := range u.Snapshots {
-			snap = append(snap, s.After.nid)
+			snap = append(snap, s.After.nid())
 			room = append(room, u.RoomNID)
 			parent = append(parent, s.Parent.NID())
 			seq = append(seq, s.Seq)
@@ -162,7 +141,7 @@ func (b *batch) queueRelations(q *pgx.Batch) {
 		for _, r := range u.Relations {
 			room = append(room, u.RoomNID)
 			parent = append(parent, string(r.ParentID))
-			child = append(child, r.Child.nid)
+			child = append(child, r.Child.nid())
 			rel = append(rel, r.RelType)
 		}
 	}
@@ -194,7 +173,7 @@ func (b *batch) queueRedactions(q *pgx.Batch) {
 				continue
 			}
 			seen[nid] = true
-			target, by, json = append(target, nid), append(by, r.By.nid), append(json, r.JSON)
+			target, by, json = append(target, nid), append(by, r.By.nid()), append(json, r.JSON)
 		}
 	}
 	if len(target) == 0 {

@@ -8,6 +8,8 @@ import (
 	"allmende/internal/matrix"
 	"allmende/internal/pg"
 	"allmende/roomserver/store"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // job is a unit on its way to the database.
@@ -43,9 +45,7 @@ func (rs *Rooms) enqueue(ctx context.Context, r *Room, u *store.Unit) (<-chan er
 	case rs.queue <- j:
 		return j.done, nil
 	case <-ctx.Done():
-		// What was decided is in memory but will never be committed.
 		r.pending.Add(-1)
-		rs.drop(r)
 		return nil, ctx.Err()
 	}
 }
@@ -106,31 +106,52 @@ func (rs *Rooms) gather(first *job) []*job {
 
 // commit writes a batch and answers everybody in it.
 func (rs *Rooms) commit(ctx context.Context, jobs []*job) {
+	done, err := rs.write(ctx, jobs)
+	switch {
+	case err == nil:
+		rs.settle(jobs)
+		if done.To > 0 {
+			rs.lastPos.Store(done.To)
+			rs.announce(done)
+		}
+		rs.answer(jobs)
+	case len(jobs) > 1 && refused(err):
+		// The database does not take something of it. Alone, everybody answers
+		// for themselves.
+		rs.lastPos.Store(-1)
+		for _, j := range jobs {
+			rs.commit(ctx, []*job{j})
+		}
+	default:
+		rs.fail(jobs, err)
+	}
+}
+
+// write puts a batch into the database, but for what rests on something that
+// was not committed.
+func (rs *Rooms) write(ctx context.Context, jobs []*job) (store.Committed, error) {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
-	var units []*store.Unit
+	units := make([]*store.Unit, 0, len(jobs))
 	for _, j := range jobs {
-		if j.room.gone.Load() {
+		if j.unit.Err == nil && j.room.gone.Load() {
 			j.unit.Err = errGone
-		} else if len(j.unit.Rows) > 0 {
+		}
+		if j.unit.Err == nil && len(j.unit.Rows) > 0 {
 			units = append(units, j.unit)
 		}
 	}
-	var done store.Committed
-	var err error
-	if len(units) > 0 {
-		done, err = rs.store.Commit(ctx, units, rs.lastPos.Load())
+	if len(units) == 0 {
+		return store.Committed{}, nil
 	}
-	if err != nil {
-		rs.fail(jobs, err)
-		return
-	}
-	rs.settle(jobs)
-	if done.To > 0 {
-		rs.lastPos.Store(done.To)
-		rs.announce(done)
-	}
-	rs.answer(jobs)
+	return rs.store.Commit(ctx, units, rs.lastPos.Load())
+}
+
+// refused tells that a statement was answered with an error, so that it is
+// certain that the transaction did not come about.
+func refused(err error) bool {
+	var pe *pgconn.PgError
+	return errors.As(err, &pe) && !pg.Unavailable(err)
 }
 
 // settle moves fences on and drops rooms of which something was left out.
@@ -144,6 +165,7 @@ func (rs *Rooms) settle(jobs []*job) {
 				rs.sent.Set(t.scope, t.event)
 			}
 			j.room.lastNID.Store(u.Rows[len(u.Rows)-1].Ref().NID())
+			j.room.known.Store(true)
 		}
 	}
 }
@@ -166,8 +188,8 @@ func (rs *Rooms) fail(jobs []*job, err error) {
 	rs.lastPos.Store(-1)
 	for _, j := range jobs {
 		rs.drop(j.room)
-		if errors.Is(j.unit.Err, errGone) {
-			j.finish(errGone)
+		if j.unit.Err != nil {
+			j.finish(j.unit.Err)
 		} else {
 			j.finish(pg.Error(err))
 		}

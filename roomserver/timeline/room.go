@@ -21,11 +21,14 @@ type Room struct {
 
 	mu     sync.Mutex
 	loaded bool
+	failed error // why the room could not be loaded, for those who waited for it
 	state  map[matrix.StateKey]*entry
 	joined int
 	depth  int64
 	tips   []tip // forward extremities
 	chain  chain
+	weight int // memory taken, in bytes, about
+	told   int // the weight that Rooms was last told
 
 	// pending counts the units queued or being committed.
 	pending atomic.Int32
@@ -34,6 +37,10 @@ type Room struct {
 	gone atomic.Bool
 	// lastNID is the newest committed event: the fence.
 	lastNID atomic.Int64
+	// known says that the fence held once, so this copy is the only one here.
+	known atomic.Bool
+
+	charged int // part of Rooms.weight, guarded by Rooms.mu
 }
 
 // tip is a forward extremity.
@@ -49,7 +56,25 @@ type entry struct {
 	id         matrix.EventID
 	membership read.Membership
 	event      *matrix.Event
-	stored     int64 // number to load the event by; 0 when event is set
+	stored     int64 // number to load the event by, if event is not set
+}
+
+// What things take in memory, in bytes, about: measured on rooms of a thousand
+// members. An event is held as its JSON and what was parsed of it.
+const (
+	roomWeight  = 4 << 10
+	entryWeight = 300
+	eventWeight = 400
+)
+
+func (e *entry) weight() int {
+	if e == nil {
+		return 0
+	}
+	if e.event == nil {
+		return entryWeight
+	}
+	return entryWeight + eventWeight + len(e.event.JSON)
 }
 
 // load fills the room from the database.
@@ -86,6 +111,7 @@ func (r *Room) load(ctx context.Context, st *store.Store) error {
 func (r *Room) loadState(state []store.LoadedState) error {
 	r.state = make(map[matrix.StateKey]*entry, len(state))
 	r.joined = 0
+	r.weight = roomWeight
 	for _, s := range state {
 		e := &entry{ref: store.Stored(s.NID), id: s.ID, membership: s.Membership, stored: s.NID}
 		if s.Membership == read.Join {
@@ -99,9 +125,17 @@ func (r *Room) loadState(state []store.LoadedState) error {
 			e.event, e.stored = ev, 0
 		}
 		r.state[matrix.StateKey{Type: s.Type, Key: s.Key}] = e
+		r.weight += e.weight()
 	}
 	return nil
 }
 
-// weight is how much memory the room takes, in state entries.
-func (r *Room) weight() int { return 16 + len(r.state) }
+// set puts an entry into a place of the state, nil for none.
+func (r *Room) set(k matrix.StateKey, e *entry) {
+	r.weight += e.weight() - r.state[k].weight()
+	if e == nil {
+		delete(r.state, k)
+	} else {
+		r.state[k] = e
+	}
+}

@@ -23,6 +23,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"math/big"
+	mathrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,8 +41,9 @@ type Options struct {
 	Signer matrix.Signer
 	// Announce is told of every commit; it must not block.
 	Announce func(store.Committed)
-	// MaxEntries bounds the state entries kept in memory; 0 means a default.
-	MaxEntries int
+	// MaxBytes bounds, roughly, the memory that rooms may take; 0 means a
+	// default.
+	MaxBytes int
 	// Now is the clock; nil means the system's.
 	Now func() time.Time
 }
@@ -56,6 +58,7 @@ type Rooms struct {
 	max      int
 	queue    chan *job
 	lastPos  atomic.Int64
+	created  atomic.Int64 // origin_server_ts of the newest create event
 	// sent remembers the transaction ids used last, so that the repetition of
 	// a request costs nothing; the database knows those of the last day.
 	sent *otter.Cache[[16]byte, matrix.EventID]
@@ -67,18 +70,20 @@ type Rooms struct {
 }
 
 const (
-	defaultMaxEntries = 400_000
-	queued            = 4096
-	rememberedTxns    = 20_000
+	defaultMaxBytes = 128 << 20
+	queued          = 4096
+	rememberedTxns  = 20_000
 	// retries bounds how often a decision is made anew because the room
-	// changed under it.
-	retries = 5
+	// changed under it. When several instances write to a room at once, each
+	// round one of them gets ahead, so somebody always does.
+	retries  = 100
+	maxPause = 20 * time.Millisecond
 )
 
 // New makes an empty set of rooms.
 func New(o Options) *Rooms {
 	rs := &Rooms{
-		store: o.Store, signer: o.Signer, announce: o.Announce, now: o.Now, max: o.MaxEntries,
+		store: o.Store, signer: o.Signer, announce: o.Announce, now: o.Now, max: o.MaxBytes,
 		queue: make(chan *job, queued),
 		sent:  otter.Must(&otter.Options[[16]byte, matrix.EventID]{MaximumSize: rememberedTxns}),
 		rooms: map[matrix.RoomID]*list.Element{}, recent: list.New(),
@@ -87,7 +92,7 @@ func New(o Options) *Rooms {
 		rs.now = time.Now
 	}
 	if rs.max == 0 {
-		rs.max = defaultMaxEntries
+		rs.max = defaultMaxBytes
 	}
 	if rs.announce == nil {
 		rs.announce = func(store.Committed) {}
@@ -108,84 +113,147 @@ func (rs *Rooms) Sent(scope [16]byte) (matrix.EventID, bool) { return rs.sent.Ge
 // Errors: M_NOT_FOUND for an unknown room, store.ErrTxnTaken, store.ErrAliasTaken,
 // matrix.Unavailable while the database is away.
 func (rs *Rooms) Update(ctx context.Context, id matrix.RoomID, decide func(*Tx) error) error {
+	return again(ctx, func() error { return rs.update(ctx, id, decide) })
+}
+
+// again tries what may have to be made anew on what the database says.
+func again(ctx context.Context, try func() error) error {
 	for i := 0; ; i++ {
-		err := rs.update(ctx, id, decide)
-		if !errors.Is(err, errGone) && !errors.Is(err, store.ErrFenced) {
+		err := try()
+		if !errors.Is(err, errGone) && !errors.Is(err, store.ErrFenced) && !errors.Is(err, store.ErrRoomTaken) {
 			return err
 		}
 		if i == retries {
 			return matrix.Unavailable(time.Second).Wrap(err)
 		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(mathrand.N(min(time.Duration(i)*time.Millisecond, maxPause) + 1)):
+		}
 	}
 }
 
+// update makes a decision once. A refusal, like any decision without events,
+// counts only if what it was decided on is what the database says.
 func (rs *Rooms) update(ctx context.Context, id matrix.RoomID, decide func(*Tx) error) error {
 	r := rs.find(id)
-	done, err := rs.decide(ctx, r, decide)
-	if err != nil || done == nil {
+	v, err := rs.decide(ctx, r, decide)
+	if err != nil {
 		return err
 	}
-	return wait(ctx, done)
+	if v.done != nil {
+		err = wait(ctx, v.done)
+	} else {
+		err = rs.confirm(ctx, r, v.last)
+	}
+	if err != nil {
+		return err
+	}
+	return v.refusal
 }
 
-// decide makes the decision while the room is held. A nil channel means there
-// is nothing to wait for.
-func (rs *Rooms) decide(ctx context.Context, r *Room, decide func(*Tx) error) (<-chan error, error) {
+// verdict is what came out of a decision.
+type verdict struct {
+	refusal error
+	done    <-chan error // tells the fate of the events that it rests on; nil if all are committed
+	last    int64        // newest event that it rests on, when done is nil
+}
+
+// decide makes the decision while the room is held.
+func (rs *Rooms) decide(ctx context.Context, r *Room, decide func(*Tx) error) (verdict, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.gone.Load() {
-		return nil, errGone
+	if err := rs.ensureLoaded(ctx, r); err != nil {
+		return verdict{}, err
 	}
-	if !r.loaded {
-		if err := r.load(ctx, rs.store); err != nil {
-			rs.drop(r)
-			return nil, pg.Error(err)
-		}
-		rs.weigh(r.weight())
-	}
+	defer rs.weigh(r)
 	tx := newTx(ctx, rs, r)
-	if err := decide(tx); err != nil {
+	refusal := decide(tx)
+	if refusal != nil {
 		tx.giveUp()
-		return nil, err
+		var me *matrix.Error
+		if !errors.As(refusal, &me) {
+			return verdict{}, refusal // nobody's decision, but an accident
+		}
 	}
 	if len(tx.unit.Rows) == 0 && r.pending.Load() == 0 {
-		return nil, nil
+		return verdict{refusal: refusal, last: r.lastNID.Load()}, nil
 	}
 	// A decision without events still rests on those under way: it is queued
 	// behind them, so that nothing is answered that may yet be undone.
 	tx.finish()
-	return rs.enqueue(ctx, r, tx.unit)
+	done, err := rs.enqueue(ctx, r, tx.unit)
+	if err != nil {
+		tx.giveUp()
+	}
+	return verdict{refusal: refusal, done: done}, err
+}
+
+// ensureLoaded fills a room that is held. Those who waited while it could not
+// be loaded get the same answer.
+func (rs *Rooms) ensureLoaded(ctx context.Context, r *Room) error {
+	if err := ctx.Err(); err != nil {
+		return err // it waited too long for its turn
+	}
+	switch {
+	case r.failed != nil:
+		return r.failed
+	case r.gone.Load():
+		return errGone
+	case r.loaded:
+		return nil
+	}
+	err := r.load(ctx, rs.store)
+	if err == nil {
+		return nil
+	}
+	if err = pg.Error(err); ctx.Err() == nil {
+		r.failed = err
+	}
+	rs.drop(r)
+	return err
+}
+
+// confirm makes sure that nobody else wrote to the room before a decision that
+// wrote nothing itself.
+func (rs *Rooms) confirm(ctx context.Context, r *Room, last int64) error {
+	now, err := rs.store.LastNID(ctx, r.nid)
+	if err != nil {
+		return pg.Error(err)
+	}
+	if now == last {
+		return nil
+	}
+	if now != r.lastNID.Load() {
+		rs.drop(r)
+	}
+	return errGone
 }
 
 // Create makes a room. first is its create event's content; decide appends what
 // follows. The room exists once Create returns without error.
-func (rs *Rooms) Create(ctx context.Context, version matrix.RoomVersion, published bool, creator matrix.UserID, first []byte, decide func(*Tx) error) (matrix.RoomID, error) {
-	nid, err := rs.store.NextRoomNID(ctx)
-	if err != nil {
-		return "", pg.Error(err)
-	}
-	r := &Room{nid: nid, version: version, loaded: true, state: map[matrix.StateKey]*entry{}}
-	if !version.RoomIDFromCreate() {
-		r.id = matrix.RoomID("!" + randomName(18) + ":" + string(rs.signer.Server))
-	}
-	done, err := rs.create(ctx, r, published, creator, first, decide)
+func (rs *Rooms) Create(ctx context.Context, version matrix.RoomVersion, published bool, creator matrix.UserID, first []byte, decide func(*Tx) error) (id matrix.RoomID, err error) {
+	err = again(ctx, func() error {
+		nid, err := rs.store.NextRoomNID(ctx)
+		if err != nil {
+			return pg.Error(err)
+		}
+		r := &Room{nid: nid, version: version, loaded: true, state: map[matrix.StateKey]*entry{}, weight: roomWeight}
+		if !version.RoomIDFromCreate() {
+			r.id = matrix.RoomID("!" + randomName(18) + ":" + string(rs.signer.Server))
+		}
+		done, err := rs.create(ctx, r, published, creator, first, decide)
+		if err != nil {
+			return err
+		}
+		id = r.id
+		return wait(ctx, done)
+	})
 	if err != nil {
 		return "", err
 	}
-	if err := wait(ctx, done); err != nil {
-		return "", err
-	}
-	rs.keep(r)
-	return r.id, nil
-}
-
-// keep puts a room that was just made into memory.
-func (rs *Rooms) keep(r *Room) {
-	rs.mu.Lock()
-	if _, ok := rs.rooms[r.id]; !ok && !r.gone.Load() {
-		rs.rooms[r.id] = rs.recent.PushFront(r)
-	}
-	rs.mu.Unlock()
+	return id, nil
 }
 
 func (rs *Rooms) create(ctx context.Context, r *Room, published bool, creator matrix.UserID, first []byte, decide func(*Tx) error) (<-chan error, error) {
@@ -203,12 +271,44 @@ func (rs *Rooms) create(ctx context.Context, r *Room, published bool, creator ma
 		return nil, err
 	}
 	tx.finish()
-	return rs.enqueue(ctx, r, tx.unit)
+	// From here on the room can be found. Whoever knows its id so soon waits
+	// until it is queued, and shares its fate.
+	if !rs.keep(r) {
+		return nil, store.ErrRoomTaken
+	}
+	rs.weigh(r)
+	done, err := rs.enqueue(ctx, r, tx.unit)
+	if err != nil {
+		rs.drop(r)
+	}
+	return done, err
 }
 
-// Forget drops every room from memory, because what is in the database may have
-// changed without this instance. Decisions under way are not disturbed: their
-// fence tells.
+// creationTime is the time for a create event, later than that of any made
+// here before: in room version 12, equal create events would be the same room.
+func (rs *Rooms) creationTime() int64 {
+	for {
+		last := rs.created.Load()
+		now := max(rs.now().UnixMilli(), last+1)
+		if rs.created.CompareAndSwap(last, now) {
+			return now
+		}
+	}
+}
+
+// keep puts a room that is being made into memory, unless there is one already.
+func (rs *Rooms) keep(r *Room) bool {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if _, ok := rs.rooms[r.id]; ok {
+		return false
+	}
+	rs.rooms[r.id] = rs.recent.PushFront(r)
+	return true
+}
+
+// Forget drops rooms from memory, because what is in the database may have
+// changed without this instance. Decisions that are queued are made again.
 func (rs *Rooms) Forget(which func(matrix.RoomID) bool) {
 	rs.mu.Lock()
 	var drop []*Room
@@ -236,42 +336,54 @@ func (rs *Rooms) find(id matrix.RoomID) *Room {
 	return r
 }
 
-// drop takes a room out of memory; whoever waits for its lock starts over.
+// drop takes a room out of memory; whoever waits for its lock starts over. It
+// is marked before another copy can be made, so that of the two only the new
+// one is ever written.
 func (rs *Rooms) drop(r *Room) {
 	r.gone.Store(true)
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if el, ok := rs.rooms[r.id]; ok && el.Value.(*Room) == r {
-		delete(rs.rooms, r.id)
-		rs.recent.Remove(el)
+		rs.remove(el)
 	}
 }
 
-// weigh accounts for a loaded room and drops the ones used least recently. A
-// room somebody holds or waits for is passed over.
-func (rs *Rooms) weigh(w int) {
-	rs.mu.Lock()
-	defer rs.mu.Unlock()
-	rs.weight += w
-	if rs.weight <= rs.max {
+// remove takes a room off the books. rs.mu is held.
+func (rs *Rooms) remove(el *list.Element) {
+	r := rs.recent.Remove(el).(*Room)
+	delete(rs.rooms, r.id)
+	rs.weight -= r.charged
+	r.charged = 0
+}
+
+// weigh accounts for what a room that is held takes now, and drops the rooms
+// used least recently when all take too much. A room that somebody holds, or
+// of which something is under way, is passed over.
+//
+// Lock order: a room's mu before Rooms.mu. Here it is the other way round, so
+// it only tries.
+func (rs *Rooms) weigh(r *Room) {
+	if r.told == r.weight {
 		return
 	}
-	rs.weight = 0
-	for el := rs.recent.Front(); el != nil; {
-		next := el.Next()
-		r := el.Value.(*Room)
-		if r.mu.TryLock() {
-			full := rs.weight + r.weight()
-			if full > rs.max && r.pending.Load() == 0 {
-				r.gone.Store(true)
-				delete(rs.rooms, r.id)
-				rs.recent.Remove(el)
-			} else {
-				rs.weight = full
+	r.told = r.weight
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	if el, ok := rs.rooms[r.id]; !ok || el.Value.(*Room) != r {
+		return
+	}
+	rs.weight += r.weight - r.charged
+	r.charged = r.weight
+	for el := rs.recent.Back(); el != nil && rs.weight > rs.max; {
+		prev := el.Prev()
+		if old := el.Value.(*Room); old.mu.TryLock() {
+			if old.pending.Load() == 0 {
+				old.gone.Store(true)
+				rs.remove(el)
 			}
-			r.mu.Unlock()
+			old.mu.Unlock()
 		}
-		el = next
+		el = prev
 	}
 }
 

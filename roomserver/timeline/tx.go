@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"allmende/internal/matrix"
@@ -42,9 +44,13 @@ type undone struct {
 func newTx(ctx context.Context, rs *Rooms, r *Room) *Tx {
 	return &Tx{
 		ctx: ctx, rooms: rs, room: r,
-		unit:     &store.Unit{RoomNID: r.nid, Fence: r.lastNID.Load},
+		unit:     newUnit(r),
 		wasChain: r.chain, wasTips: r.tips, wasDepth: r.depth, wasJoined: r.joined,
 	}
+}
+
+func newUnit(r *Room) *store.Unit {
+	return &store.Unit{RoomNID: r.nid, Fence: r.lastNID.Load, Known: r.known.Load}
 }
 
 // RoomID is the room's id.
@@ -140,7 +146,9 @@ func (tx *Tx) loadEvents(entries []*entry) error {
 		if err != nil {
 			return fmt.Errorf("parse event %d: %w", e.stored, err)
 		}
+		tx.room.weight -= e.weight()
 		e.event = ev
+		tx.room.weight += e.weight()
 	}
 	return nil
 }
@@ -166,7 +174,10 @@ func (tx *Tx) Append(p Proto) (*matrix.Event, error) {
 	for _, t := range r.tips {
 		mp.PrevEvents = append(mp.PrevEvents, t.id)
 	}
-	state, auth, err := tx.authState(&mp)
+	if p.Type == matrix.TypeCreate {
+		mp.OriginServerTS = tx.rooms.creationTime()
+	}
+	auth, err := tx.authEvents(&mp)
 	if err != nil {
 		return nil, err
 	}
@@ -174,68 +185,72 @@ func (tx *Tx) Append(p Proto) (*matrix.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := matrix.Allowed(ev, state); err != nil {
+	if err := matrix.Allowed(ev, authState{r}); err != nil {
 		return nil, err
 	}
 	return ev, tx.add(ev, auth)
 }
 
-// authState gathers the state the event is judged by and names it in the proto.
-func (tx *Tx) authState(p *matrix.Proto) (matrix.StateMap, []store.Ref, error) {
-	r := tx.room
-	var refs []store.Ref
+// authState is the room's state as the authorisation rules see it. What they
+// may ask for was loaded by authEvents.
+type authState struct{ room *Room }
+
+// State implements matrix.AuthState.
+func (a authState) State(typ, key string) *matrix.Event {
+	if e := a.room.state[matrix.StateKey{Type: typ, Key: key}]; e != nil {
+		return e.event
+	}
+	return nil
+}
+
+// authEvents names in the proto the state that the event is judged by, and
+// makes sure that it is in memory.
+func (tx *Tx) authEvents(p *matrix.Proto) ([]store.Ref, error) {
+	keys := matrix.AuthTypes(tx.room.version, p)
+	p.AuthEvents = make([]matrix.EventID, 0, len(keys))
+	refs := make([]store.Ref, 0, len(keys))
 	var missing []*entry
-	needed := map[matrix.StateKey]*entry{}
-	inAuth := matrix.AuthTypes(r.version, p)
-	for _, k := range inAuth {
-		e := r.state[k]
+	for _, k := range keys {
+		e := tx.room.state[k]
 		if e == nil {
 			continue
 		}
-		needed[k] = e
 		p.AuthEvents = append(p.AuthEvents, e.id)
 		refs = append(refs, e.ref)
 		if e.event == nil {
 			missing = append(missing, e)
 		}
 	}
-	if len(missing) > 0 {
-		if err := tx.loadEvents(missing); err != nil {
-			return nil, nil, err
-		}
+	// Version 12 does not name the create event, but judges by it.
+	if e := tx.room.state[matrix.StateKey{Type: matrix.TypeCreate}]; e != nil && e.event == nil && !slices.Contains(missing, e) {
+		missing = append(missing, e)
 	}
-	state := make(matrix.StateMap, len(needed)+1)
-	for k, e := range needed {
-		state[k] = e.event
+	if len(missing) == 0 {
+		return refs, nil
 	}
-	create := matrix.StateKey{Type: matrix.TypeCreate}
-	if e := r.state[create]; e != nil {
-		state[create] = e.event
-	}
-	return state, refs, nil
+	return refs, tx.loadEvents(missing)
 }
 
 // add puts a built and allowed event on top of the room.
 func (tx *Tx) add(ev *matrix.Event, auth []store.Ref) error {
 	r := tx.room
-	names := []string{ev.Type, string(ev.Sender)}
+	names := append(make([]string, 0, 3), ev.Type, string(ev.Sender))
 	if ev.IsState() {
 		names = append(names, *ev.StateKey)
 	}
-	nids, err := tx.rooms.store.Intern(tx.ctx, names)
+	nids, err := tx.rooms.store.Intern(tx.ctx, names...)
 	if err != nil {
 		return err
 	}
 	row := &store.Row{
-		Event: ev, ReceivedTS: ev.OriginServerTS, TypeNID: nids[ev.Type], SenderNID: nids[string(ev.Sender)],
+		Event: ev, ReceivedTS: ev.OriginServerTS, TypeNID: nids[0], SenderNID: nids[1],
 		Snapshot: r.chain.current(), Auth: auth,
 	}
 	for _, t := range r.tips {
 		row.Prev = append(row.Prev, t.ref)
 	}
 	if ev.IsState() {
-		key := nids[*ev.StateKey]
-		row.KeyNID = &key
+		row.KeyNID = &nids[2]
 		tx.setState(ev, row)
 	}
 	if rel := relationOf(ev); rel.RelType != "" {
@@ -263,7 +278,7 @@ func (tx *Tx) setState(ev *matrix.Event, row *store.Row) {
 			r.joined++
 		}
 	}
-	r.state[k] = e
+	r.set(k, e)
 	tx.unit.Snapshots = append(tx.unit.Snapshots, r.chain.add(stateKey{row.TypeNID, *row.KeyNID}, row))
 	tx.unit.State = append(tx.unit.State, store.StateSet{
 		TypeNID: row.TypeNID, KeyNID: *row.KeyNID, Event: row.Ref(), Membership: e.membership,
@@ -271,23 +286,20 @@ func (tx *Tx) setState(ev *matrix.Event, row *store.Row) {
 }
 
 // relationOf reads what an event relates to. Clients write it in clear text
-// also on encrypted events.
+// also on encrypted events. A relation that could not be asked for is none.
 //
 // spec: c-s §Forming relationships between events
 func relationOf(ev *matrix.Event) store.Relation {
 	if ev.IsState() {
 		return store.Relation{}
 	}
-	var c struct {
-		RelatesTo struct {
-			RelType string         `json:"rel_type"`
-			EventID matrix.EventID `json:"event_id"`
-		} `json:"m.relates_to"`
-	}
-	if json.Unmarshal(ev.Content, &c) != nil || c.RelatesTo.EventID == "" || len(c.RelatesTo.EventID) > matrix.MaxIDBytes {
+	to := matrix.Member(ev.Content, "m.relates_to")
+	relType := matrix.Text(matrix.Member(to, "rel_type"))
+	parent, err := matrix.ParseEventID(matrix.Text(matrix.Member(to, "event_id")))
+	if err != nil || len(relType) > matrix.MaxIDBytes || strings.IndexByte(relType, 0) >= 0 {
 		return store.Relation{}
 	}
-	return store.Relation{ParentID: c.RelatesTo.EventID, RelType: c.RelatesTo.RelType}
+	return store.Relation{ParentID: parent, RelType: relType}
 }
 
 // Claim binds a device's transaction id to an event of this decision.
@@ -309,11 +321,11 @@ func (tx *Tx) LastEvent() matrix.EventID {
 
 // AddAlias makes a local alias for the room, with the rest of the decision.
 func (tx *Tx) AddAlias(alias matrix.RoomAlias, creator matrix.UserID) error {
-	nids, err := tx.rooms.store.Intern(tx.ctx, []string{string(creator)})
+	nids, err := tx.rooms.store.Intern(tx.ctx, string(creator))
 	if err != nil {
 		return err
 	}
-	tx.unit.Aliases = append(tx.unit.Aliases, store.Alias{Alias: alias, CreatorNID: nids[string(creator)]})
+	tx.unit.Aliases = append(tx.unit.Aliases, store.Alias{Alias: alias, CreatorNID: nids[0]})
 	return nil
 }
 
@@ -347,7 +359,7 @@ func (tx *Tx) redactState(target store.LoadedEvent, redacted []byte) error {
 		return nil
 	}
 	tx.undo = append(tx.undo, undone{ev.Key(), was})
-	tx.room.state[ev.Key()] = &entry{ref: was.ref, id: was.id, membership: was.membership, event: ev}
+	tx.room.set(ev.Key(), &entry{ref: was.ref, id: was.id, membership: was.membership, event: ev})
 	return nil
 }
 
@@ -355,14 +367,12 @@ func (tx *Tx) redactState(target store.LoadedEvent, redacted []byte) error {
 func (tx *Tx) giveUp() {
 	for i := len(tx.undo) - 1; i >= 0; i-- {
 		u := tx.undo[i]
-		if u.entry == nil {
-			delete(tx.room.state, u.key)
-		} else {
-			tx.room.state[u.key] = u.entry
-		}
+		tx.room.set(u.key, u.entry)
 	}
 	r := tx.room
 	r.chain, r.tips, r.depth, r.joined = tx.wasChain, tx.wasTips, tx.wasDepth, tx.wasJoined
+	tx.undo = nil
+	tx.unit = newUnit(r)
 }
 
 // finish completes the unit with what the room looks like now.
