@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"allmende/internal/matrix"
 )
@@ -161,7 +162,7 @@ func FuzzMatches(f *testing.F) {
 	f.Add("m.*.n*e", "m.room.name")
 	f.Add("*ab*ab*", "abaab")
 	f.Fuzz(func(t *testing.T, pattern, s string) {
-		if len(pattern) > 50 || len(s) > 200 || strings.ToValidUTF8(pattern+s, "") != pattern+s {
+		if len(pattern) > 50 || len(s) > 200 || !utf8.ValidString(pattern) || !utf8.ValidString(s) {
 			return
 		}
 		parts := strings.Split(pattern, "*")
