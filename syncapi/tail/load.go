@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	"allmende/internal/matrix"
 	"allmende/roomserver/read"
@@ -113,7 +114,7 @@ func (t *Tail) readRooms(ctx context.Context, nids []read.RoomNID) error {
 			t.installRoom(t.rooms[nid], s.content(room, events[nid]), &s)
 		}
 	}
-	t.evict()
+	t.evict(time.Now())
 	return nil
 }
 
@@ -204,18 +205,19 @@ func (t *Tail) installRoom(r *Room, c *content, s *stored) {
 			c.apply(e)
 		}
 	}
-	t.tick++
-	c.used = t.tick
+	c.used = time.Now().UnixNano()
 	r.content = c
 	t.weight += c.weight
 }
 
 // evict drops the contents that have not been used for longest until the rest
-// takes a good deal less than the budget.
-func (t *Tail) evict() {
+// takes a good deal less than the budget. What was used a moment ago stays: a
+// request may need more rooms at once than the budget allows.
+func (t *Tail) evict(now time.Time) {
 	if t.weight <= budget {
 		return
 	}
+	recent := now.Add(-keepRoom).UnixNano()
 	var loaded []*Room
 	for _, r := range t.rooms {
 		if r.content != nil && r.loading == nil {
@@ -224,7 +226,7 @@ func (t *Tail) evict() {
 	}
 	slices.SortFunc(loaded, func(a, b *Room) int { return cmp.Compare(a.content.used, b.content.used) })
 	for _, r := range loaded {
-		if t.weight <= budget*3/4 {
+		if t.weight <= budget*3/4 || r.content.used > recent {
 			return
 		}
 		t.weight -= r.content.weight

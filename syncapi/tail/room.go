@@ -82,7 +82,7 @@ type content struct {
 	parents    map[matrix.EventID]bool
 	heroes     atomic.Pointer[Heroes]
 	weight     int64
-	used       int64
+	used       int64 // ns; written by readers too
 }
 
 // Heroes are the first members of a room by the order in which they came.
@@ -230,7 +230,13 @@ func weigh(e *Event) int64 {
 	return w
 }
 
-// newEvent reads of an event what everybody asks for.
+// Make reads of an event what everybody asks for.
+func Make(e *clientevent.Event) *Event {
+	made := newEvent(e)
+	made.Thread = threadOf(e.JSON, func(matrix.EventID) *Event { return nil })
+	return made
+}
+
 func newEvent(e *clientevent.Event) *Event {
 	return &Event{Event: e, Type: clientevent.Type(&e.Event), Sender: clientevent.Sender(&e.Event)}
 }

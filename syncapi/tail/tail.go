@@ -38,6 +38,8 @@ const (
 	budget = 32 << 20
 	// keepUser is how long after their last request a user's rooms are known.
 	keepUser = 10 * time.Minute
+	// keepRoom is how long a room that was just used is safe from being dropped.
+	keepRoom = 10 * time.Second
 )
 
 // Tail is the process's view of the newest events. Safe for concurrent use
@@ -59,7 +61,6 @@ type Tail struct {
 	users     map[matrix.UserID]*User
 	numbered  map[read.UserNID]*User
 	weight    int64
-	tick      int64 // of the clock by which rooms age
 }
 
 // New makes a tail; it is of use once Run runs.
@@ -103,6 +104,9 @@ func (t *Tail) Run(ctx context.Context) error {
 		case <-t.poke:
 		case <-ticker.C:
 			t.forgetIdle(time.Now())
+			t.mu.Lock()
+			t.evict(time.Now())
+			t.mu.Unlock()
 		}
 	}
 }

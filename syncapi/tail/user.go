@@ -253,3 +253,26 @@ func (t *Tail) forgetIdle(now time.Time) {
 		}
 	}
 }
+
+// NID is the user's number; 0 while no event names the user.
+func (t *Tail) NID(u *User) read.UserNID {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return u.nid
+}
+
+// Share tells whether a user is joined to a room in memory together with
+// another.
+func (t *Tail) Share(u *User, other read.UserNID) bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for nid, s := range u.rooms {
+		if s.Membership != read.Join {
+			continue
+		}
+		if r := t.rooms[nid]; r != nil && r.content != nil && r.content.members[other].Membership == read.Join {
+			return true
+		}
+	}
+	return false
+}

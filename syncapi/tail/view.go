@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"math"
 	"slices"
+	"sync/atomic"
+	"time"
 
 	"allmende/internal/matrix"
 	"allmende/internal/pushrules"
@@ -54,6 +56,7 @@ func (t *Tail) At(u *User, since int64, pick func(Standing, int64) bool) Moment 
 		m.Nothing = true
 		return m
 	}
+	now := time.Now().UnixNano()
 	for _, s := range u.rooms {
 		r := t.rooms[s.RoomNID]
 		latest := int64(0)
@@ -61,35 +64,22 @@ func (t *Tail) At(u *User, since int64, pick func(Standing, int64) bool) Moment 
 			latest = r.latest
 		}
 		if pick(s, latest) {
-			m.Rooms = append(m.Rooms, t.view(r, s, latest))
+			m.Rooms = append(m.Rooms, t.view(r, s, latest, now))
 		}
 	}
 	return m
 }
 
-// view copies what a reader needs. The clock of use advances without the write
-// lock: it is only a hint.
-func (t *Tail) view(r *Room, s Standing, latest int64) View {
+func (t *Tail) view(r *Room, s Standing, latest int64, now int64) View {
 	if r == nil || r.content == nil {
 		return View{Standing: s, Latest: latest}
 	}
 	c := r.content
+	atomic.StoreInt64(&c.used, now)
 	return View{
 		Room: c.Room, Standing: s, Latest: latest,
 		Timeline: c.timeline, Floor: c.floor, State: c.state, Visibility: c.visibility, Parents: c.parents,
 		Joined: c.joined, Invited: c.invited, Loaded: true,
-	}
-}
-
-// Touch notes that rooms are in use, so that others are dropped first.
-func (t *Tail) Touch(rooms []View) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.tick++
-	for i := range rooms {
-		if r := t.rooms[rooms[i].RoomNID]; r != nil && r.content != nil {
-			r.content.used = t.tick
-		}
 	}
 }
 
@@ -211,4 +201,14 @@ func isCreator(create *clientevent.Event, user string) bool {
 		}
 	}
 	return false
+}
+
+// Find looks an event up among the newest of a room, in memory only.
+func (t *Tail) Find(room read.RoomNID, id matrix.EventID) *Event {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if r := t.rooms[room]; r != nil && r.content != nil {
+		return r.content.find(id)
+	}
+	return nil
 }

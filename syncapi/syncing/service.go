@@ -1,0 +1,117 @@
+// Package syncing answers GET /sync: it puts together what the streams of
+// syncapi hold for one user since a token, waits if that is nothing, and writes
+// the answer. It owns no table and serves no subject.
+//
+// One stream, one package: events come from tail, receipts from receipt, typing
+// and presence from memory, account data from account; what is here is the
+// choice of rooms, timelines and state, and the writing.
+//
+// Invariants: an answer is of one moment of all rooms, and its next_batch names
+// that moment; whatever happens after it comes with the next answer; a token of
+// any age, of any instance, is good. Nothing here writes a row. If nothing is
+// new, no database is asked.
+//
+// spec: c-s §Syncing
+package syncing
+
+import (
+	"context"
+	"time"
+
+	"allmende/internal/auth"
+	"allmende/internal/bus"
+	"allmende/internal/httpx"
+	"allmende/roomserver/read"
+	"allmende/syncapi/account"
+	"allmende/syncapi/api"
+	"allmende/syncapi/clientevent"
+	"allmende/syncapi/filter"
+	"allmende/syncapi/memory"
+	"allmende/syncapi/receipt"
+	"allmende/syncapi/tail"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// Deps is what the service is made of.
+type Deps struct {
+	Bus      *bus.Bus
+	Model    *read.Model
+	Tail     *tail.Tail
+	Receipts *receipt.Stream
+	Memory   *memory.Stream
+	Accounts *account.Stream
+}
+
+// Service answers syncs. Safe for concurrent use.
+type Service struct {
+	Deps
+	loader  clientevent.Loader
+	filters *otter.Cache[filterKey, *filter.Sync]
+	sent    *otter.Cache[deviceKey, *sentMembers]
+	counts  *otter.Cache[countKey, *count]
+	done    chan struct{}
+	now     func() time.Time
+}
+
+// New makes the service.
+func New(d Deps) *Service {
+	return &Service{
+		Deps: d, loader: clientevent.Loader{Model: d.Model},
+		filters: newFilterCache(), sent: newSentCache(), counts: newCountCache(),
+		done: make(chan struct{}), now: time.Now,
+	}
+}
+
+// Routes is the service's table.
+func (s *Service) Routes() []httpx.Route {
+	return []httpx.Route{
+		{Method: "GET", Path: "/_matrix/client/v3/sync", Auth: httpx.Required, Rate: httpx.RateRead, Handler: httpx.Handle(s.sync)},
+	}
+}
+
+// Run sends those who wait home when ctx ends: they ask again, elsewhere.
+func (s *Service) Run(ctx context.Context) error {
+	<-ctx.Done()
+	close(s.done)
+	return nil
+}
+
+// sync answers as soon as there is anything, or when the time is up.
+func (s *Service) sync(ctx context.Context, session auth.Session, in input) (httpx.Raw, error) {
+	r, err := s.request(ctx, session, in)
+	if err != nil {
+		return httpx.Raw{}, err
+	}
+	s.Tail.Waiting(r.user, 1)
+	defer s.Tail.Waiting(r.user, -1)
+	timer := time.NewTimer(r.timeout)
+	defer timer.Stop()
+	for {
+		changed := s.Tail.Changed(r.user)
+		out, err := s.respond(ctx, r)
+		if err != nil {
+			return httpx.Raw{}, err
+		}
+		if !out.empty || r.timeout <= 0 {
+			out.commit()
+			return httpx.Raw{Body: out.body}, nil
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return httpx.Raw{Body: out.body}, nil
+		case <-s.done:
+			return httpx.Raw{Body: out.body}, nil
+		case <-ctx.Done():
+			return httpx.Raw{}, ctx.Err()
+		}
+	}
+}
+
+// presence notes that the user is there, as polling implies.
+//
+// spec: c-s §GET /sync "set_presence"
+func (s *Service) notePresence(ctx context.Context, r *request, state api.PresenceState) error {
+	return s.Memory.SetPresence(ctx, api.SetPresenceReq{UserID: r.session.UserID, UserNID: s.Tail.NID(r.user), State: state})
+}
