@@ -111,8 +111,11 @@ func (s *Service) login(ctx context.Context, _ auth.Session, in loginIn) (loginO
 		out.tokenPair, ended, err = s.deviceSession(ctx, q, a.NID, d)
 		return err
 	})
+	if err != nil {
+		return loginOut{}, err
+	}
 	s.revoke(ctx, a.NID, ended)
-	return out, err
+	return out, nil
 }
 
 // loginAccount checks the credentials.

@@ -244,14 +244,14 @@ func query[T any](e *env, sql string, args ...any) T {
 	return v
 }
 
-// roomserver answers LeaveAll, after refusing a number of times.
-type roomserver struct {
+// leaver answers LeaveAll, after refusing a number of times.
+type leaver struct {
 	mu     sync.Mutex
 	refuse int
 	left   []matrix.UserID
 }
 
-func (r *roomserver) leaveAll(_ context.Context, in rooms.LeaveAllReq) (struct{}, error) {
+func (r *leaver) leaveAll(_ context.Context, in rooms.LeaveAllReq) (struct{}, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.refuse > 0 {
@@ -262,7 +262,7 @@ func (r *roomserver) leaveAll(_ context.Context, in rooms.LeaveAllReq) (struct{}
 	return struct{}{}, nil
 }
 
-func (r *roomserver) hasLeft(id string) bool {
+func (r *leaver) hasLeft(id string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, u := range r.left {
@@ -273,8 +273,8 @@ func (r *roomserver) hasLeft(id string) bool {
 	return false
 }
 
-func (e *env) roomserver() *roomserver {
-	r := &roomserver{}
+func (e *env) roomserver() *leaver {
+	r := &leaver{}
 	s := e.bus.Service(rooms.Service, bus.ServiceOptions{})
 	bus.Handle(s, rooms.LeaveAll, r.leaveAll)
 	run(e.t, s.Run)

@@ -69,8 +69,14 @@ func (s *Service) settle(ctx context.Context, row store.Session) error {
 		ended, err = q.SettleSession(ctx, row.NID, *row.Replaces, time.Now().Add(retireAfter))
 		return err
 	})
+	if errors.Is(err, store.ErrNotFound) {
+		return matrix.UnknownToken(false)
+	}
+	if err != nil {
+		return err
+	}
 	s.revoke(ctx, row.AccountNID, ended)
-	return err
+	return nil
 }
 
 func expired(t *time.Time, now time.Time) bool { return t != nil && !now.Before(*t) }
@@ -106,6 +112,7 @@ func (s *Service) refresh(ctx context.Context, _ auth.Session, in refreshIn) (to
 			return matrix.UserLocked("This account has been locked")
 		}
 		if old.Replaces != nil {
+			// The row is locked, so the session cannot have ended meanwhile.
 			ended, err = q.SettleSession(ctx, old.NID, *old.Replaces, time.Now().Add(retireAfter))
 			if err != nil {
 				return err

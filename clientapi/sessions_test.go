@@ -1,6 +1,7 @@
 package clientapi_test
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -180,5 +181,34 @@ func TestAuthenticate(t *testing.T) {
 	}
 	if string(s.UserID) != u.id || s.DeviceID != u.device || !s.Admin || s.Locked || s.Account == 0 || s.Expires.Before(time.Now().Add(23*time.Hour)) {
 		t.Errorf("session %+v", s)
+	}
+}
+
+// TestRefreshedPairsUsedAtOnce: of several answers to one refresh exactly one lives on.
+func TestRefreshedPairsUsedAtOnce(t *testing.T) {
+	e := start(t)
+	u := e.refreshing("anna")
+	var pairs []user
+	for range 4 {
+		r := e.refresh(u.refresh).ok()
+		pairs = append(pairs, user{token: r.str("access_token"), refresh: r.str("refresh_token")})
+	}
+	var wg sync.WaitGroup
+	for _, p := range pairs {
+		wg.Go(func() { e.do("GET", "account/whoami", p.token, nil) })
+	}
+	wg.Wait()
+	alive := 0
+	for _, p := range pairs {
+		access, refresh := e.do("GET", "account/whoami", p.token, nil).status == 200, e.refresh(p.refresh).status == 200
+		if access != refresh {
+			t.Errorf("half a pair is left: access token %v, refresh token %v", access, refresh)
+		}
+		if access {
+			alive++
+		}
+	}
+	if alive != 1 {
+		t.Errorf("%d pairs are left, want one", alive)
 	}
 }

@@ -104,7 +104,7 @@ const settleSession = `UPDATE clientapi.sessions SET replaces = NULL WHERE sessi
 
 // SettleSession marks that a session made by a refresh is in use. The one it replaces cannot be refreshed any more and
 // its access token ends at until; sessions of other attempts at the same refresh end now, and their access hashes are
-// returned. Call it in a transaction.
+// returned. Call it in a transaction. ErrNotFound: the session has ended because another attempt was used first.
 //
 // spec: c-s §Refreshing access tokens
 func (q *Queries) SettleSession(ctx context.Context, session, replaces int64, until time.Time) (ended [][]byte, err error) {
@@ -115,10 +115,7 @@ func (q *Queries) SettleSession(ctx context.Context, session, replaces int64, un
 	if err != nil {
 		return nil, err
 	}
-	if _, err := q.q.Exec(ctx, settleSession, session); err != nil {
-		return nil, fmt.Errorf("settle session: %w", pg.Error(err))
-	}
-	return ended, nil
+	return ended, q.mustChange(ctx, "settle session", settleSession, session)
 }
 
 const deleteDeadSessions = `
