@@ -34,16 +34,19 @@ const (
 )
 
 func (s *Service) profileRoutes() []httpx.Route {
-	const (
-		profile = "/_matrix/client/v3/profile/{userId}"
-		field   = profile + "/{keyName}"
-	)
-	return []httpx.Route{
-		{Method: "GET", Path: profile, Auth: httpx.None, Rate: httpx.RateRead, Handler: httpx.Handle(s.profile)},
-		{Method: "GET", Path: field, Auth: httpx.None, Rate: httpx.RateRead, Handler: httpx.Handle(s.profileField)},
-		{Method: "PUT", Path: field, Auth: httpx.Required, Rate: httpx.RateWrite, Handler: httpx.Handle(s.putProfileField), MaxBody: 2 * maxProfile},
-		{Method: "DELETE", Path: field, Auth: httpx.Required, Rate: httpx.RateWrite, Handler: httpx.Handle(s.deleteProfileField)},
+	// The second is the name of before 1.16, used by clients that see MSC4133 among the unstable features.
+	var routes []httpx.Route
+	for _, prefix := range []string{"/_matrix/client/v3", "/_matrix/client/unstable/uk.tcpip.msc4133"} {
+		profile := prefix + "/profile/{userId}"
+		field := profile + "/{keyName}"
+		routes = append(routes,
+			httpx.Route{Method: "GET", Path: profile, Auth: httpx.None, Rate: httpx.RateRead, Handler: httpx.Handle(s.profile)},
+			httpx.Route{Method: "GET", Path: field, Auth: httpx.None, Rate: httpx.RateRead, Handler: httpx.Handle(s.profileField)},
+			httpx.Route{Method: "PUT", Path: field, Auth: httpx.Required, Rate: httpx.RateWrite, Handler: httpx.Handle(s.putProfileField), MaxBody: 2 * maxProfile},
+			httpx.Route{Method: "DELETE", Path: field, Auth: httpx.Required, Rate: httpx.RateWrite, Handler: httpx.Handle(s.deleteProfileField)},
+		)
 	}
+	return routes
 }
 
 type profileIn struct {

@@ -51,6 +51,12 @@ func TestProfile(t *testing.T) {
 	}
 	e.as("", "GET", "/v3/profile/anna", nil).fails(400, "M_INVALID_PARAM")
 
+	const unstable = "/unstable/uk.tcpip.msc4133/profile/@anna:example.org"
+	anna.do("PUT", unstable+"/org.example.x", `{"org.example.x":1}`).ok("{}")
+	e.as("", "GET", unstable+"/org.example.x", nil).ok(`{"org.example.x":1}`)
+	anna.do("DELETE", unstable+"/org.example.x", nil).ok("{}")
+	e.as("", "GET", unstable, nil).ok(all)
+
 	anna.do("DELETE", annaProfile+"/displayname", nil).ok("{}")
 	anna.do("DELETE", annaProfile+"/displayname", nil).ok("{}")
 	anna.do("DELETE", annaProfile+"/org.example.null", nil).ok("{}")
@@ -166,7 +172,7 @@ func TestProfileReachesRooms(t *testing.T) {
 	s.await(e, rooms.Profile{AvatarURL: "mxc://example.org/a"}, ids...)
 
 	n.take()
-	anna.do("PUT", annaProfile+"/m.tz", `{"m.tz":"Europe/Berlin"}`).ok("{}")                    // rooms do not show it
+	anna.do("PUT", annaProfile+"/m.tz", `{"m.tz":"Europe/Berlin"}`).ok("{}")                   // rooms do not show it
 	anna.do("PUT", annaProfile+"/avatar_url", `{"avatar_url":"mxc://example.org/a"}`).ok("{}") // the same as before
 	anna.do("DELETE", annaProfile+"/displayname", nil).ok("{}")
 	if jobs := query[int](e.env, "SELECT count(*) FROM clientapi.jobs"); jobs != 0 || len(n.take()) != 0 {
