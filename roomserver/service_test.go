@@ -88,13 +88,35 @@ func TestRoomOutlivesItsServer(t *testing.T) {
 	assertSound(t, db)
 }
 
+// assertSound checks everything that always holds, and what holds as long as
+// nothing was ever purged: no forks, no gaps between positions.
 func assertSound(t *testing.T, db *pg.DB) {
 	t.Helper()
-	var forks int
-	err := db.QueryRow(context.Background(), `SELECT count(*) FROM roomserver.room_heads WHERE cardinality(extremities) <> 1`).Scan(&forks)
-	if err != nil || forks != 0 {
-		t.Errorf("%d rooms with forked timelines, error %v", forks, err)
+	found, err := roomserver.Check(context.Background(), db)
+	if err != nil {
+		t.Errorf("check: %v", err)
 	}
+	for _, v := range found {
+		t.Errorf("violated: %s", v)
+	}
+	if n := count(t, db, `SELECT count(*) FROM roomserver.room_heads WHERE cardinality(extremities) <> 1`); n != 0 {
+		t.Errorf("%d rooms with forked timelines", n)
+	}
+	forks := count(t, db, `SELECT count(*) FROM (SELECT 1 FROM roomserver.events, unnest(prev_nids) AS p(nid) GROUP BY nid HAVING count(*) > 1) f`)
+	if forks != 0 {
+		t.Errorf("%d events are followed by more than one", forks)
+	}
+	if gaps := count(t, db, `SELECT (SELECT pos FROM roomserver.head) - count(*) FROM roomserver.events`); gaps != 0 {
+		t.Errorf("%d positions without an event", gaps)
+	}
+}
+
+func count(t *testing.T, db *pg.DB, sql string, args ...any) (n int64) {
+	t.Helper()
+	if err := db.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return n
 }
 
 func BenchmarkSend(b *testing.B) {
