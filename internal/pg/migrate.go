@@ -134,6 +134,10 @@ func createTable(ctx context.Context, tx pgx.Tx, schema string) error {
 	if err != nil {
 		return fmt.Errorf("create %s: %w", tableName(schema), err)
 	}
+	_, err = tx.Exec(ctx, `COMMENT ON TABLE `+tableName(schema)+` IS 'migrations that were applied; no personal data'`)
+	if err != nil {
+		return fmt.Errorf("comment on %s: %w", tableName(schema), err)
+	}
 	return nil
 }
 
