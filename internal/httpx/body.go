@@ -15,8 +15,8 @@ import (
 	"allmende/internal/matrix"
 )
 
-// bodyTimeout bounds the reading of a JSON body from a client that sends slowly.
-const bodyTimeout = 30 * time.Second
+// bodyTimeout bounds the reading of a body from a client that sends slowly.
+var bodyTimeout = 30 * time.Second // a variable for the test's sake
 
 // bodyField is the field of an In that takes the body.
 type bodyField struct {
@@ -101,11 +101,40 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64, buf *bytes.Bu
 		w.Header().Set("Connection", "close") // rather than read what is not wanted
 		return errBodyTooLarge
 	}
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer in tests has one
-	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
-	_ = rc.SetReadDeadline(time.Time{})
-	return bodyError(err)
+	if _, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
+		return bodyError(err)
+	}
+	endDeadline(w)
+	return nil
+}
+
+// startDeadline bounds the reading of the body, also by net/http, which reads what a handler has
+// left before it takes the next request.
+func startDeadline(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // not every writer in tests has one
+}
+
+// endDeadline must follow a body that was read to its end: net/http goes on reading, to notice
+// when the client leaves, and would take the deadline for that.
+func endDeadline(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+}
+
+// patientBody is the body of a Stream handler: it may take long, but something must come every
+// bodyTimeout.
+type patientBody struct {
+	io.ReadCloser
+	w http.ResponseWriter
+}
+
+// Read implements io.Reader.
+func (b patientBody) Read(p []byte) (int, error) {
+	startDeadline(b.w)
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		endDeadline(b.w)
+	}
+	return n, err
 }
 
 var errBodyTooLarge = matrix.TooLarge("The request body is too large")

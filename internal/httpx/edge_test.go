@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -259,5 +260,43 @@ func TestOddRequests(t *testing.T) {
 			t.Errorf("%q: %q, %v", request, line, err)
 		}
 		_ = c.Close()
+	}
+}
+
+func TestTLSSpeaksHTTP2(t *testing.T) {
+	donor := httptest.NewTLSServer(nil) // for its certificate
+	defer donor.Close()
+	rt, err := httpx.New(httpx.Options{}, []httpx.Route{{Method: "PUT", Path: "/", Handler: httpx.Handle(echo[struct {
+		Body json.RawMessage `body:""`
+	}])}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := httpx.Listen(t.Context(), httpx.ServerOptions{Addr: "127.0.0.1:0", Handler: rt, TLS: &tls.Config{Certificates: donor.TLS.Certificates}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Run(ctx) }()
+	client := donor.Client()
+	client.Transport.(*http.Transport).ForceAttemptHTTP2 = true
+	req, err := http.NewRequestWithContext(t.Context(), "PUT", srv.URL()+"/", strings.NewReader(`{"a":1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if err != nil || resp.ProtoMajor != 2 || string(body) != `{"Body":{"a":1}}` {
+		t.Errorf("HTTP/%d %s, %v", resp.ProtoMajor, body, err)
+	}
+	client.CloseIdleConnections()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -86,7 +86,8 @@ type exchange struct {
 // Stream is a handler that reads and writes by itself: uploads, downloads, federation. An error
 // is answered as usual if nothing has been written yet, else the connection is cut, so that the
 // client does not take half for the whole. The path's names are at hand through r.PathValue, the
-// client's address through ClientAddr(r.Context()).
+// client's address through ClientAddr(r.Context()). The body ends with an error after the route's
+// MaxBody, or when nothing comes for half a minute; ReadBody reads it whole.
 func Stream(h func(w http.ResponseWriter, r *http.Request, s auth.Session) error) Handler {
 	return streamHandler(h)
 }
@@ -100,7 +101,7 @@ func (h streamHandler) bind(names []string) (serveFunc, error) {
 		}
 		// An earlier answer on this connection may have left its deadline behind.
 		_ = http.NewResponseController(x.w).SetWriteDeadline(time.Time{})
-		x.r.Body = http.MaxBytesReader(x.w, x.r.Body, x.route.maxBody())
+		x.r.Body = http.MaxBytesReader(x.w, patientBody{x.r.Body, x.w}, x.route.maxBody())
 		return h(x.w, x.r, x.session)
 	}, nil
 }

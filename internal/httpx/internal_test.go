@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"allmende/internal/auth"
 	"allmende/internal/matrix"
@@ -72,6 +75,102 @@ func FuzzPath(f *testing.F) {
 			t.Errorf("%q: %v for %v", path, values, r.names)
 		}
 	})
+}
+
+func TestSlowBody(t *testing.T) {
+	defer func(d time.Duration) { bodyTimeout = d }(bodyTimeout)
+	bodyTimeout = 50 * time.Millisecond
+	rt, err := New(Options{Sessions: nobody{}}, []Route{
+		{Method: "PUT", Path: "/typed", Handler: Handle(func(context.Context, auth.Session, struct {
+			Body json.RawMessage `body:""`
+		}) (struct{}, error) {
+			return struct{}{}, nil
+		})},
+		{Method: "PUT", Path: "/refused", Auth: Required, Handler: Handle(func(context.Context, auth.Session, struct{}) (struct{}, error) {
+			return struct{}{}, nil
+		})},
+		{Method: "PUT", Path: "/stream", Handler: Stream(func(w http.ResponseWriter, r *http.Request, _ auth.Session) error {
+			_, err := ReadBody(w, r, 100)
+			return err
+		})},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(rt)
+	defer srv.Close()
+	for path, want := range map[string]string{"/typed": "408", "/stream": "408", "/refused": "401", "/unknown": "404"} {
+		c, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(c, "PUT "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(c) // ends: the server closes the connection
+		if err != nil || !strings.HasPrefix(string(answer), "HTTP/1.1 "+want+" ") {
+			t.Errorf("%s: %q, %v", path, answer, err)
+		}
+		_ = c.Close()
+	}
+}
+
+// A request whose body has come may take longer than the body may: its deadline is over.
+func TestLongPollAfterBody(t *testing.T) {
+	defer func(d time.Duration) { bodyTimeout = d }(bodyTimeout)
+	bodyTimeout = 50 * time.Millisecond
+	wait := func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+			return nil
+		}
+	}
+	rt, err := New(Options{}, []Route{
+		{Method: "PUT", Path: "/typed", Handler: Handle(func(ctx context.Context, _ auth.Session, _ struct {
+			Body json.RawMessage `body:""`
+		}) (struct{}, error) {
+			return struct{}{}, wait(ctx)
+		})},
+		{Method: "PUT", Path: "/stream", Handler: Stream(func(w http.ResponseWriter, r *http.Request, _ auth.Session) error {
+			if _, err := ReadBody(w, r, 100); err != nil {
+				return err
+			}
+			if err := wait(r.Context()); err != nil {
+				return err
+			}
+			return WriteJSON(w, 200, struct{}{})
+		})},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(rt)
+	defer srv.Close()
+	for _, path := range []string{"/typed", "/stream", "/typed"} {
+		req, err := http.NewRequestWithContext(t.Context(), "PUT", srv.URL+path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := srv.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != 200 {
+			t.Errorf("%s: %d", path, resp.StatusCode)
+		}
+	}
+}
+
+type nobody struct{}
+
+func (nobody) Session(context.Context, string) (auth.Session, error) {
+	return auth.Session{}, matrix.MissingToken()
 }
 
 func benchmarkRouter(b *testing.B) *Router {

@@ -100,6 +100,9 @@ func (rt *Router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
+	if r.ContentLength != 0 {
+		startDeadline(w)
+	}
 	rt.mux.ServeHTTP(w, r)
 }
 
