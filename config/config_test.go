@@ -154,7 +154,7 @@ func TestValidation(t *testing.T) {
 		"bin_dir":         {"server_name: a.b\ndatabase: {bin_dir: /nowhere}", "no such folder"},
 		"bin_dir and url": {"server_name: a.b\ndatabase: {bin_dir: /, url: postgres://h/d}", "private database"},
 		"version":         {"server_name: a.b\nrooms: {default_version: 9}", "use 10, 11 or 12"},
-		"connections":     {"server_name: a.b\ndatabase: {max_connections: 1}", "choose between 4 and 1000"},
+		"connections":     {"server_name: a.b\ndatabase: {max_connections: 1}", "choose between 4 and 50"},
 		"lifetimes":       {"server_name: a.b\nauth: {refresh_token_lifetime: 1h}", "auth.refresh_token_lifetime"},
 		"rate":            {"server_name: a.b\nrate_limits: {read: {burst: 0}}", "nobody"},
 		"negative rate":   {"server_name: a.b\nrate_limits: {read: {per_second: -1}}", "out of range"},

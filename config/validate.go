@@ -150,7 +150,11 @@ func (d *decoder) database(c *Config) {
 }
 
 func (d *decoder) numbers(c *Config) {
-	d.between("database.max_connections", int64(c.Database.MaxConnections), 4, 1000, "")
+	most := int64(1000)
+	if c.Database.URL == "" {
+		most = 50 // the private PostgreSQL takes 60, and leaves some for pg_dump
+	}
+	d.between("database.max_connections", int64(c.Database.MaxConnections), 4, most, "")
 	d.between("auth.argon2.memory", c.Auth.Argon2.Memory.Bytes(), 8<<20, 1<<30, " bytes")
 	d.between("auth.argon2.iterations", int64(c.Auth.Argon2.Iterations), 1, 20, "")
 	d.between("auth.argon2.parallelism", int64(c.Auth.Argon2.Parallelism), 1, 16, "")

@@ -190,7 +190,9 @@ func (s *screen) await(t *testing.T, pattern string) []string {
 		if m != nil {
 			return m
 		}
-		<-s.grew
+		if _, more := <-s.grew; !more {
+			t.Fatalf("the command ended without printing %s", pattern)
+		}
 	}
 }
 

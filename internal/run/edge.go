@@ -80,12 +80,12 @@ func (i *Instance) open(ctx context.Context, option string, o httpx.ServerOption
 }
 
 // serve builds the services and lets them and the ports run.
-func (i *Instance) serve(chosen []service) error {
+func (i *Instance) serve(ctx context.Context, chosen []service) error {
 	i.health.Add("database", i.db.Ping)
 	i.health.Add("bus", i.bus.Check)
 	tables := [][]httpx.Route{i.routes()}
 	for _, s := range chosen {
-		p, err := s.build(i)
+		p, err := s.build(ctx, i)
 		if err != nil {
 			return fmt.Errorf("build %s: %w", s.name, err)
 		}

@@ -113,7 +113,7 @@ func (i *Instance) start(ctx context.Context, chosen []service) error {
 	if err := i.connectBus(ctx); err != nil {
 		return err
 	}
-	if err := i.serve(chosen); err != nil {
+	if err := i.serve(ctx, chosen); err != nil {
 		return err
 	}
 	i.log.Info("server is up", "services", names(chosen), "milliseconds", time.Since(began).Milliseconds())

@@ -10,6 +10,7 @@ import (
 	"allmende/config"
 	"allmende/internal/httpx"
 	"allmende/internal/pg"
+	"allmende/roomserver"
 )
 
 // part is a service as run sees it.
@@ -27,12 +28,15 @@ type service struct {
 	name    string
 	http    bool // it answers clients
 	migrate func(context.Context, *pg.DB) error
-	build   func(*Instance) (part, error)
+	build   func(context.Context, *Instance) (part, error)
 }
 
 // catalogue is every service there is, in the order in which they start: those that are asked before those that ask.
 var catalogue = []service{
-	{"clientapi", true, clientapi.Migrate, func(i *Instance) (part, error) {
+	{"roomserver", false, roomserver.Migrate, func(ctx context.Context, i *Instance) (part, error) {
+		return roomserver.New(ctx, roomserver.Deps{Config: i.config, DB: i.db, Bus: i.bus})
+	}},
+	{"clientapi", true, clientapi.Migrate, func(_ context.Context, i *Instance) (part, error) {
 		return clientapi.New(clientapi.Deps{Config: i.config, DB: i.db, Bus: i.bus, Sessions: i.auth, BaseURL: i.BaseURL}), nil
 	}},
 }
