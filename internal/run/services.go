@@ -11,6 +11,7 @@ import (
 	"allmende/internal/httpx"
 	"allmende/internal/pg"
 	"allmende/roomserver"
+	"allmende/syncapi"
 )
 
 // part is a service as run sees it.
@@ -38,6 +39,9 @@ var catalogue = []service{
 	}},
 	{"clientapi", true, clientapi.Migrate, func(_ context.Context, i *Instance) (part, error) {
 		return clientapi.New(clientapi.Deps{Config: i.config, DB: i.db, Bus: i.bus, Sessions: i.auth, BaseURL: i.BaseURL}), nil
+	}},
+	{"syncapi", true, syncapi.Migrate, func(_ context.Context, i *Instance) (part, error) {
+		return syncapi.New(syncapi.Deps{Config: i.config, DB: i.db, Bus: i.bus, Sessions: i.auth}), nil
 	}},
 }
 
