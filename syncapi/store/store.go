@@ -1,5 +1,7 @@
 // Package store holds syncapi's SQL: it alone writes the tables of the syncapi
-// schema, which are the head of the receipts' stream and the receipts.
+// schema, which are the head of the receipts' stream and the receipts. A receipt
+// only moves forwards, and positions appear in commit order, because every
+// writing transaction locks the head first.
 package store
 
 import (

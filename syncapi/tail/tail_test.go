@@ -15,7 +15,6 @@ import (
 	"allmende/internal/testkit/roomtest"
 	rsapi "allmende/roomserver/api"
 	"allmende/roomserver/read"
-	rsstore "allmende/roomserver/store"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -27,9 +26,8 @@ const alice, bob = matrix.UserID("@alice:test"), matrix.UserID("@bob:test")
 // run starts a tail over a database of the test's own.
 func run(t *testing.T) (*Tail, *roomtest.Rooms, *bus.Bus) {
 	t.Helper()
-	db := testkit.Migrated(t, rsstore.Migrate)
-	b := testkit.Bus(t)
-	return start(t, read.New(db), b), roomtest.New(t, db), b
+	rooms, b := roomtest.Open(t), testkit.Bus(t)
+	return start(t, rooms.Model, b), rooms, b
 }
 
 func start(t *testing.T, m *read.Model, b *bus.Bus) *Tail {
@@ -149,8 +147,7 @@ func TestMembersAndState(t *testing.T) {
 }
 
 func TestRedactionReachesMemory(t *testing.T) {
-	db := testkit.Migrated(t, rsstore.Migrate)
-	rooms := roomtest.New(t, db)
+	rooms := roomtest.Open(t)
 	room := rooms.Room(alice, roomtest.Options{})
 	secret := room.Text(alice, "needle")
 	// Not running: this test says when the tail looks, because here the
