@@ -1,8 +1,8 @@
 package scenario
 
 import (
+	"slices"
 	"testing"
-	"time"
 )
 
 // Scenario is something members do, on any topology.
@@ -11,9 +11,23 @@ type Scenario struct {
 	Run  func(t *testing.T, h *Home)
 }
 
-// All are the scenarios, in an order that tells most when one fails.
-var All = []Scenario{
+// All are the scenarios that leave the installation as it is: they share it and
+// run at the same time.
+var All = slices.Concat(
+	basicScenarios,
+)
+
+// Alone are the scenarios that stop the installation or change what all see:
+// they run one after the other when those of All have ended.
+var Alone = slices.Concat(
+	basicRestarts,
+)
+
+var basicScenarios = []Scenario{
 	{"two members meet in a room and talk", meetAndTalk},
+}
+
+var basicRestarts = []Scenario{
 	{"a restart loses nothing", restartLosesNothing},
 }
 
@@ -36,9 +50,11 @@ func meetAndTalk(t *testing.T, h *Home) {
 		t.Errorf("the message is from %v", ev["sender"])
 	}
 	back := bert.Say(room, "hello Anna")
-	own := bert.Sync(since, 10*time.Second)
+	own, _ := bert.Until(since, func(m M) bool {
+		return Find(Events(m, "rooms", "join", room, "timeline", "events"), back) != nil
+	})
 	echo := Find(Events(own, "rooms", "join", room, "timeline", "events"), back)
-	if echo == nil || At(echo, "unsigned", "transaction_id") == nil {
+	if At(echo, "unsigned", "transaction_id") == nil {
 		t.Errorf("the sender's device does not find its transaction id on the echo %v", echo)
 	}
 	anna.Until("", func(m M) bool {

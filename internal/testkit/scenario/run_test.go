@@ -15,7 +15,12 @@ func TestScenarios(t *testing.T) {
 	for _, topology := range scenario.Topologies {
 		t.Run(topology.Name, func(t *testing.T) {
 			home := topology.Start(t)
-			for _, s := range scenario.All {
+			t.Run("together", func(t *testing.T) {
+				for _, s := range scenario.All {
+					t.Run(s.Name, func(t *testing.T) { t.Parallel(); s.Run(t, home) })
+				}
+			})
+			for _, s := range scenario.Alone {
 				t.Run(s.Name, func(t *testing.T) { s.Run(t, home) })
 			}
 		})
