@@ -11,6 +11,7 @@ import (
 	"allmende/internal/obs"
 
 	"github.com/maypok86/otter/v2"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -33,7 +34,7 @@ type Cache struct {
 	mu         sync.Mutex
 	generation uint64
 
-	hit, miss, unknown obs.Value
+	hit, miss, unknown prometheus.Counter
 	stop               []func()
 }
 
@@ -49,7 +50,7 @@ func NewCache(b *bus.Bus) (*Cache, error) {
 	}
 	c := &Cache{
 		bus: b, entries: entries,
-		hit: lookups.With("hit"), miss: lookups.With("miss"), unknown: lookups.With("unknown"),
+		hit: lookups.WithLabelValues("hit"), miss: lookups.WithLabelValues("miss"), unknown: lookups.WithLabelValues("unknown"),
 	}
 	unsubscribe, err := bus.Subscribe(b, Revoked, func(_ context.Context, r Revocation) { c.forget(r) })
 	if err != nil {
@@ -90,7 +91,7 @@ func (c *Cache) Session(ctx context.Context, token string) (Session, error) {
 func (c *Cache) find(ctx context.Context, h Hash) (Session, error) {
 	if s, ok := c.entries.GetIfPresent(h); ok {
 		if s.Expires.IsZero() || time.Now().Before(s.Expires) {
-			c.hit.Add(1)
+			c.hit.Inc()
 			return s, nil
 		}
 		c.forget(Revocation{Tokens: []Hash{h}})
@@ -100,10 +101,10 @@ func (c *Cache) find(ctx context.Context, h Hash) (Session, error) {
 	c.mu.Unlock()
 	s, err := bus.Call(ctx, c.bus, Authenticate, AuthenticateReq{TokenHash: h})
 	if err != nil {
-		c.unknown.Add(1)
+		c.unknown.Inc()
 		return Session{}, fmt.Errorf("authenticate: %w", err)
 	}
-	c.miss.Add(1)
+	c.miss.Inc()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.generation == generation {

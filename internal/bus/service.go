@@ -16,6 +16,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -59,7 +60,7 @@ type method struct {
 	sharded  bool
 	timeout  time.Duration
 	handle   func(ctx context.Context, data []byte, reply *buffer) error
-	ok       *obs.HistogramValue
+	ok       prometheus.Observer
 	stats    methodStats
 }
 
@@ -91,7 +92,7 @@ func Handle[Req, Resp any](s *Service, e Endpoint[Req, Resp], h func(context.Con
 	}
 	s.methods[e.Method] = &method{
 		name: e.Method, endpoint: e.name(), sharded: e.key != nil, timeout: e.Timeout,
-		ok: rpcSeconds.With(e.name(), "ok"),
+		ok: rpcSeconds.WithLabelValues(e.name(), "ok"),
 		handle: func(ctx context.Context, data []byte, reply *buffer) error {
 			var req Req
 			if err := json.Unmarshal(data, &req); err != nil {
@@ -323,7 +324,7 @@ func (s *Service) serve(m *method, msg *nats.Msg, received time.Time) {
 		return
 	}
 	public := obs.Public(ctx, err)
-	rpcSeconds.With(m.endpoint, public.Code).Observe(took.Seconds())
+	rpcSeconds.WithLabelValues(m.endpoint, public.Code).Observe(took.Seconds())
 	m.stats.add(took, public)
 	s.send(ctx, msg, encodeError(public))
 }

@@ -11,6 +11,8 @@ import (
 
 	"allmende/internal/matrix"
 	"allmende/internal/obs"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // writeTimeout bounds the sending of one encoded answer to a client that does not read.
@@ -150,17 +152,17 @@ var httpSeconds = obs.NewHistogram("allmende_http_seconds", "Duration of HTTP re
 // routeTiming keeps a route's common series at hand.
 type routeTiming struct {
 	label string
-	ok    *obs.HistogramValue
+	ok    prometheus.Observer
 }
 
 func newRouteTiming(label string) *routeTiming {
-	return &routeTiming{label, httpSeconds.With(label, "200")}
+	return &routeTiming{label, httpSeconds.WithLabelValues(label, "200")}
 }
 
 func (t *routeTiming) observe(status int, took time.Duration) {
 	v := t.ok
 	if status != http.StatusOK {
-		v = httpSeconds.With(t.label, strconv.Itoa(status))
+		v = httpSeconds.WithLabelValues(t.label, strconv.Itoa(status))
 	}
 	v.Observe(took.Seconds())
 }

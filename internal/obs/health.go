@@ -71,7 +71,7 @@ func guard(ctx context.Context, check func(context.Context) error) (err error) {
 
 // Handler serves /health/live (200 while the process answers), /health/ready (200, or 503 and the
 // names of what is wrong; causes go to the log) and /metrics.
-func (h *Health) Handler(reg *Registry) http.Handler {
+func (h *Health) Handler(metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health/live", func(w http.ResponseWriter, _ *http.Request) {
 		writeHealth(w, http.StatusOK, nil)
@@ -85,7 +85,7 @@ func (h *Health) Handler(reg *Registry) http.Handler {
 		}
 		writeHealth(w, status, failing)
 	})
-	mux.Handle("GET /metrics", reg)
+	mux.Handle("GET /metrics", metrics)
 	return mux
 }
 

@@ -111,67 +111,25 @@ func TestPublic(t *testing.T) {
 	}
 }
 
-func TestMetricsText(t *testing.T) {
-	r := &Registry{}
-	c := r.NewCounter("b_total", "B.", "code")
-	c.Inc("x")
-	c.Add(2, "x")
-	c.Inc("a\"\\\n")
-	g := r.NewGauge("a", "A.")
-	g.Set(2.5)
-	g.Add(-1)
-	h := r.NewHistogram("h_seconds", "H.", []float64{1, 2}, "m")
-	for _, v := range []float64{0.5, 1, 1.5, 7} {
-		h.With("p").Observe(v)
-	}
-	r.Collect("pool", "P.", []string{"s"}, func(emit func(float64, ...string)) { emit(3, "idle") })
-	want := `# HELP a A.
-# TYPE a gauge
-a 1.5
-# HELP b_total B.
-# TYPE b_total counter
-b_total{code="a\"\\\n"} 1
-b_total{code="x"} 3
-# HELP h_seconds H.
-# TYPE h_seconds histogram
-h_seconds_bucket{m="p",le="1"} 2
-h_seconds_bucket{m="p",le="2"} 3
-h_seconds_bucket{m="p",le="+Inf"} 4
-h_seconds_sum{m="p"} 10
-h_seconds_count{m="p"} 4
-# HELP pool P.
-# TYPE pool gauge
-pool{s="idle"} 3
-`
-	var b strings.Builder
-	if _, err := r.WriteTo(&b); err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff(want, b.String()); d != "" {
-		t.Error(d)
-	}
-	if h.With("p").Count() != 4 {
-		t.Errorf("count %d", h.With("p").Count())
-	}
-}
-
-func TestMetricsAreBounded(t *testing.T) {
-	r := &Registry{}
-	c := r.NewCounter("c_total", "C.", "l")
-	for i := range maxSeries + 100 {
-		c.Inc(fmt.Sprint(i))
-	}
-	if n := len(c.f.series); n != maxSeries+1 {
-		t.Errorf("%d series", n)
-	}
-	if v := c.With("other").Value(); v != 100 {
-		t.Errorf("other counts %v", v)
+func TestMetricsAreServed(t *testing.T) {
+	c := NewCounter("allmende_test_total", "Things that happened in this test.", "kind")
+	c.WithLabelValues("good").Add(3)
+	h := NewHistogram("allmende_test_seconds", "Times in this test.", []float64{1, 2}, "kind")
+	h.WithLabelValues("good").Observe(1.5)
+	rec := httptest.NewRecorder()
+	MetricsHandler(Metrics).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{
+		`allmende_test_total{kind="good"} 3`, `allmende_test_seconds_bucket{kind="good",le="2"} 1`, "go_goroutines",
+	} {
+		if !strings.Contains(rec.Body.String(), want) {
+			t.Errorf("the answer lacks %s:\n%s", want, rec.Body)
+		}
 	}
 }
 
 func TestHealth(t *testing.T) {
 	var h Health
-	srv := httptest.NewServer(h.Handler(&Registry{}))
+	srv := httptest.NewServer(h.Handler(MetricsHandler(Metrics)))
 	defer srv.Close()
 	get := func(path string) (int, string) {
 		resp, err := http.Get(srv.URL + path)
@@ -208,7 +166,7 @@ func TestServe(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	addr, done := make(chan net.Addr, 1), make(chan error, 1)
 	go func() {
-		done <- Serve(ctx, "127.0.0.1:0", new(Health).Handler(Default), func(a net.Addr) { addr <- a })
+		done <- Serve(ctx, "127.0.0.1:0", new(Health).Handler(MetricsHandler(Metrics)), func(a net.Addr) { addr <- a })
 	}()
 	resp, err := http.Get("http://" + (<-addr).String() + "/health/live")
 	if err != nil || resp.StatusCode != 200 {

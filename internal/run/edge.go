@@ -49,7 +49,7 @@ func (i *Instance) listen(ctx context.Context, chosen []service) error {
 		i.baseURL = i.config.BaseURL(i.clients[0].Addr())
 	}
 	if addr := i.config.Listen.Metrics; addr != "" {
-		s, err := i.open(ctx, "listen.metrics", httpx.ServerOptions{Addr: addr, Handler: i.health.Handler(obs.Default), Log: i.log})
+		s, err := i.open(ctx, "listen.metrics", httpx.ServerOptions{Addr: addr, Handler: i.health.Handler(obs.MetricsHandler(obs.Metrics)), Log: i.log})
 		if err != nil {
 			return err
 		}
@@ -151,7 +151,7 @@ func (i *Instance) routes() []httpx.Route {
 }
 
 func (i *Instance) healthy(w http.ResponseWriter, r *http.Request, _ auth.Session) error {
-	i.health.Handler(obs.Default).ServeHTTP(w, r)
+	i.health.Handler(obs.MetricsHandler(obs.Metrics)).ServeHTTP(w, r)
 	return nil
 }
 
