@@ -25,6 +25,7 @@ import (
 	"allmende/roomserver/read"
 	"allmende/syncapi/account"
 	"allmende/syncapi/api"
+	"allmende/syncapi/directory"
 	"allmende/syncapi/history"
 	"allmende/syncapi/memory"
 	"allmende/syncapi/receipt"
@@ -46,14 +47,15 @@ type Deps struct {
 // Service is syncapi. Its methods may be used concurrently.
 type Service struct {
 	Deps
-	model    *read.Model
-	tail     *tail.Tail
-	receipts *receipt.Stream
-	memory   *memory.Stream
-	accounts *account.Stream
-	syncing  *syncing.Service
-	history  *history.Service
-	now      func() time.Time
+	model     *read.Model
+	tail      *tail.Tail
+	receipts  *receipt.Stream
+	memory    *memory.Stream
+	accounts  *account.Stream
+	syncing   *syncing.Service
+	history   *history.Service
+	directory *directory.Service
+	now       func() time.Time
 }
 
 // New makes the service; nothing runs before Run.
@@ -67,6 +69,7 @@ func New(d Deps) *Service {
 		Bus: d.Bus, Model: s.model, Tail: s.tail, Receipts: s.receipts, Memory: s.memory, Accounts: s.accounts,
 	})
 	s.history = history.New(history.Deps{Model: s.model, Ignored: s.ignored})
+	s.directory = directory.New(directory.Deps{Model: s.model, ServerName: matrix.ServerName(d.Config.ServerName)})
 	return s
 }
 
@@ -76,7 +79,7 @@ func Migrate(ctx context.Context, db *pg.DB) error { return store.Migrate(ctx, d
 
 // Routes is every HTTP endpoint the service answers.
 func (s *Service) Routes() []httpx.Route {
-	return slices.Concat(s.syncing.Routes(), s.history.Routes(), s.ownRoutes())
+	return slices.Concat(s.syncing.Routes(), s.history.Routes(), s.directory.Routes(), s.ownRoutes())
 }
 
 func (s *Service) ownRoutes() []httpx.Route {
