@@ -30,22 +30,28 @@ var (
 // Committed is the outcome of a committed batch.
 type Committed struct {
 	From, To int64 // positions of the first and last event
+	Own      Span
 }
 
+// Span are positions that this process knows to have committed all by itself:
+// After < position ≤ To. The zero Span knows nothing, like one whose To is not
+// the head's position any more.
+type Span struct{ After, To int64 }
+
 // Commit writes units of many rooms in one transaction, in the order given, and
-// gives every row its number. lastPos is the position this process saw at its
-// own last commit: if nobody else committed since, no room can have changed
-// under it and the fences of rooms that are known need no checking.
+// gives every row its number. own is what the last Commit answered: rooms
+// compared with the database since own.After cannot have changed under this
+// process, unless another process committed in between.
 //
 // Units that cannot be written get their Err set and are left out; the others
 // are committed. An error is returned when nothing was committed.
-func (s *Store) Commit(ctx context.Context, units []*Unit, lastPos int64) (Committed, error) {
+func (s *Store) Commit(ctx context.Context, units []*Unit, own Span) (Committed, error) {
 	for {
 		live := pending(units)
 		if len(live) == 0 {
-			return Committed{}, nil
+			return Committed{Own: own}, nil
 		}
-		done, retry, err := s.attempt(ctx, live, lastPos)
+		done, retry, err := s.attempt(ctx, live, own)
 		if err != nil {
 			return Committed{}, err
 		}
@@ -84,7 +90,7 @@ func pending(units []*Unit) []*Unit {
 
 // attempt runs the transaction once. retry tells that some unit dropped out
 // and the rest has to be tried again.
-func (s *Store) attempt(ctx context.Context, units []*Unit, lastPos int64) (done Committed, retry bool, err error) {
+func (s *Store) attempt(ctx context.Context, units []*Unit, own Span) (done Committed, retry bool, err error) {
 	conn, err := s.db.Acquire(ctx)
 	if err != nil {
 		return Committed{}, false, fmt.Errorf("acquire connection to commit: %w", err)
@@ -92,8 +98,11 @@ func (s *Store) attempt(ctx context.Context, units []*Unit, lastPos int64) (done
 	defer conn.Release()
 	b := newBatch(units)
 	before, err := b.open(ctx, conn)
-	if err == nil && (before != lastPos || !b.known()) {
-		err = b.checkFences(ctx, conn)
+	if before != own.To {
+		own.After = before // others committed since: all rooms may have changed
+	}
+	if err == nil {
+		err = b.checkFences(ctx, conn, own.After)
 	}
 	if err == nil && !b.dropped {
 		err = b.write(ctx, conn)
@@ -106,7 +115,8 @@ func (s *Store) attempt(ctx context.Context, units []*Unit, lastPos int64) (done
 		rollBack(ctx, conn)
 		return Committed{}, true, nil
 	}
-	return Committed{From: before + 1, To: before + int64(len(b.rows))}, false, nil
+	own.To = before + int64(len(b.rows))
+	return Committed{From: before + 1, To: own.To, Own: own}, false, nil
 }
 
 const rollbackTimeout = 5 * time.Second
@@ -136,16 +146,6 @@ func newBatch(units []*Unit) *batch {
 		}
 	}
 	return b
-}
-
-// known tells whether the fences of all rooms held before.
-func (b *batch) known() bool {
-	for _, u := range b.units {
-		if u.New == nil && !u.Known() {
-			return false
-		}
-	}
-	return true
 }
 
 // drop leaves a unit out of the transaction.
@@ -291,12 +291,14 @@ func (b *batch) queueAliasClaims(q *pgx.Batch) {
 
 const selectLastNIDs = `SELECT room_nid, last_nid FROM roomserver.room_heads WHERE room_nid = ANY($1)`
 
-// checkFences drops the units of rooms that another instance has written to.
-// The head's lock is held, so nobody can write to them meanwhile.
-func (b *batch) checkFences(ctx context.Context, conn *pgxpool.Conn) error {
+// checkFences drops the units of rooms that another instance has written to;
+// only those are looked at that may have been, because they were not compared
+// with the database at or after a position. The head's lock is held, so nobody
+// can write to them meanwhile.
+func (b *batch) checkFences(ctx context.Context, conn *pgxpool.Conn, after int64) error {
 	var nids []int64
 	for _, u := range b.units {
-		if u.New == nil {
+		if u.New == nil && u.Checked() < after {
 			nids = append(nids, u.RoomNID)
 		}
 	}
@@ -314,7 +316,7 @@ func (b *batch) checkFences(ctx context.Context, conn *pgxpool.Conn) error {
 	}
 	fenced := map[int64]bool{}
 	for _, u := range b.units {
-		if u.New == nil && u.Fence() != last[u.RoomNID] {
+		if u.New == nil && u.Checked() < after && u.Fence() != last[u.RoomNID] {
 			fenced[u.RoomNID] = true
 		}
 		if fenced[u.RoomNID] {

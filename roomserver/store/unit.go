@@ -46,6 +46,10 @@ func (r *Row) Ref() Ref {
 	return Ref{num: r.num}
 }
 
+// NewNumberedRow is a row that has its number already, as if it were
+// committed.
+func NewNumberedRow(nid int64) *Row { return &Row{num: &nid} }
+
 func (r *Row) nid() int64 { return r.Ref().NID() }
 
 // Snapshot is the state after a row, as a delta on a parent.
@@ -116,10 +120,10 @@ type Unit struct {
 	// Fence tells the newest event that the database has of the room in this
 	// process's eyes. Commit compares it with what the database says.
 	Fence func() int64
-	// Known tells that the fence of this copy of the room held before. Only
-	// then may it go unchecked while nobody else commits: the copy may have
-	// been read while an older copy's decision was being committed.
-	Known func() bool
+	// Checked tells the position at which this copy of the room last was
+	// compared with the database; negative: never. While only this process
+	// commits it need not be compared again.
+	Checked func() int64
 
 	// Err is set by Commit when this unit, but not the whole batch, failed.
 	Err error

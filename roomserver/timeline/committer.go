@@ -109,16 +109,15 @@ func (rs *Rooms) commit(ctx context.Context, jobs []*job) {
 	done, err := rs.write(ctx, jobs)
 	switch {
 	case err == nil:
-		rs.settle(jobs)
+		rs.own = done.Own
+		rs.settle(jobs, done.To)
 		if done.To > 0 {
-			rs.lastPos.Store(done.To)
 			rs.announce(done)
 		}
 		rs.answer(jobs)
 	case len(jobs) > 1 && refused(err):
 		// The database does not take something of it. Alone, everybody answers
 		// for themselves.
-		rs.lastPos.Store(-1)
 		for _, j := range jobs {
 			rs.commit(ctx, []*job{j})
 		}
@@ -142,9 +141,9 @@ func (rs *Rooms) write(ctx context.Context, jobs []*job) (store.Committed, error
 		}
 	}
 	if len(units) == 0 {
-		return store.Committed{}, nil
+		return store.Committed{Own: rs.own}, nil
 	}
-	return rs.store.Commit(ctx, units, rs.lastPos.Load())
+	return rs.store.Commit(ctx, units, rs.own)
 }
 
 // refused tells that a statement was answered with an error, so that it is
@@ -155,7 +154,7 @@ func refused(err error) bool {
 }
 
 // settle moves fences on and drops rooms of which something was left out.
-func (rs *Rooms) settle(jobs []*job) {
+func (rs *Rooms) settle(jobs []*job, pos int64) {
 	for _, j := range jobs {
 		switch u := j.unit; {
 		case u.Err != nil:
@@ -165,7 +164,7 @@ func (rs *Rooms) settle(jobs []*job) {
 				rs.sent.Set(t.scope, t.event)
 			}
 			j.room.lastNID.Store(u.Rows[len(u.Rows)-1].Ref().NID())
-			j.room.known.Store(true)
+			j.room.checked.Store(pos)
 		}
 	}
 }
@@ -185,7 +184,7 @@ func (rs *Rooms) answer(jobs []*job) {
 // the database, the fence tells the next decision, and a device that repeats
 // its transaction id gets the event it made.
 func (rs *Rooms) fail(jobs []*job, err error) {
-	rs.lastPos.Store(-1)
+	rs.own = store.Span{To: -1} // perhaps it was committed
 	for _, j := range jobs {
 		rs.drop(j.room)
 		if j.unit.Err != nil {

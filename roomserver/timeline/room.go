@@ -37,8 +37,10 @@ type Room struct {
 	gone atomic.Bool
 	// lastNID is the newest committed event: the fence.
 	lastNID atomic.Int64
-	// known says that the fence held once, so this copy is the only one here.
-	known atomic.Bool
+	// checked is the position at which the fence was last seen to hold;
+	// negative: never, so an older copy may still have been written to after
+	// this one was read.
+	checked atomic.Int64
 
 	charged int // part of Rooms.weight, guarded by Rooms.mu
 }
@@ -88,6 +90,7 @@ func (r *Room) load(ctx context.Context, st *store.Store) error {
 	}
 	r.nid, r.version, r.depth = l.NID, l.Version, l.Depth
 	r.lastNID.Store(l.LastNID)
+	r.checked.Store(-1)
 	r.tips = nil
 	for _, e := range l.Extremities {
 		r.tips = append(r.tips, tip{store.Stored(e.NID), e.ID})

@@ -57,7 +57,7 @@ type Rooms struct {
 	now      clock
 	max      int
 	queue    chan *job
-	lastPos  atomic.Int64
+	own      store.Span   // used by the committer alone
 	created  atomic.Int64 // origin_server_ts of the newest create event
 	// sent remembers the transaction ids used last, so that the repetition of
 	// a request costs nothing; the database knows those of the last day.
@@ -321,6 +321,13 @@ func (rs *Rooms) Forget(which func(matrix.RoomID) bool) {
 	for _, r := range drop {
 		rs.drop(r)
 	}
+}
+
+// Held is how many rooms are in memory.
+func (rs *Rooms) Held() int {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	return len(rs.rooms)
 }
 
 // find answers the room in memory, making an empty one to be loaded.

@@ -50,7 +50,7 @@ func newTx(ctx context.Context, rs *Rooms, r *Room) *Tx {
 }
 
 func newUnit(r *Room) *store.Unit {
-	return &store.Unit{RoomNID: r.nid, Fence: r.lastNID.Load, Known: r.known.Load}
+	return &store.Unit{RoomNID: r.nid, Fence: r.lastNID.Load, Checked: r.checked.Load}
 }
 
 // RoomID is the room's id.
