@@ -196,17 +196,14 @@ func TestLeave(t *testing.T) {
 	w := open(t)
 	room := w.Room(alice, roomtest.Options{Name: "old"})
 	room.Join(bob)
-	a := w.sync(bob)
+	a, other := w.sync(bob), w.sync(alice)
 	room.Text(alice, "seen")
 	room.State(alice, "m.room.name", "", roomtest.C{"name": "new"})
 	room.Kick(bob)
 	room.State(alice, "m.room.name", "", roomtest.C{"name": "unseen"})
 	last := room.Text(alice, "unseen")
-	w.until(alice, w.sync(alice).Next, func(*answer) bool { return true })
-	_ = last
-	b := w.until(bob, a.Next, func(a *answer) bool { return a.Rooms.Leave[room.ID] != nil })
-	// From the old token, now that everything has happened.
-	b = w.sync(bob, "since", a.Next)
+	w.until(alice, other.Next, func(a *answer) bool { return strings.Contains(a.raw, string(last.ID)) })
+	b := w.sync(bob, "since", a.Next)
 	l := b.Rooms.Leave[room.ID]
 	if l == nil || strings.Contains(b.raw, "unseen") {
 		t.Fatalf("leave: %s", b.raw)

@@ -41,12 +41,12 @@ type world struct {
 	*roomtest.Rooms
 	*roomtest.Edge
 	accounts *accounts
-	t        *testing.T
+	t        testing.TB
 }
 
-func open(t *testing.T) *world { return openWith(t, func(*config.Config) {}) }
+func open(t testing.TB) *world { return openWith(t, func(*config.Config) {}) }
 
-func openWith(t *testing.T, configure func(*config.Config)) *world {
+func openWith(t testing.TB, configure func(*config.Config)) *world {
 	t.Helper()
 	w := &world{Rooms: roomtest.Open(t, syncapi.Migrate), t: t}
 	b := testkit.Bus(t)
@@ -65,7 +65,7 @@ func (w *world) again() *world {
 	return &n
 }
 
-func start(t *testing.T, rooms *roomtest.Rooms, b *bus.Bus, cfg *config.Config) *syncapi.Service {
+func start(t testing.TB, rooms *roomtest.Rooms, b *bus.Bus, cfg *config.Config) *syncapi.Service {
 	t.Helper()
 	s := syncapi.New(syncapi.Deps{Config: cfg, DB: rooms.DB, Bus: b})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -90,7 +90,7 @@ type accounts struct {
 	asked   int
 }
 
-func serveAccounts(t *testing.T, b *bus.Bus) *accounts {
+func serveAccounts(t testing.TB, b *bus.Bus) *accounts {
 	t.Helper()
 	a := &accounts{bus: b, items: map[int64][]capi.AccountDataItem{}, filters: map[string]string{}}
 	svc := b.Service(capi.Service, bus.ServiceOptions{})
