@@ -42,35 +42,34 @@ const (
 	joined
 )
 
-const selectVisibilityHistory = `
-SELECT e.ord, c.json FROM roomserver.events e
+const selectViewerHistory = `
+SELECT e.type_nid, e.ord, c.json FROM (
+    SELECT event_nid, type_nid, ord FROM roomserver.events WHERE room_nid = $1 AND type_nid = 6 AND key_nid = 1
+    UNION ALL
+    SELECT event_nid, type_nid, ord FROM roomserver.events WHERE type_nid = 2 AND key_nid = $2 AND room_nid = $1) e
 JOIN roomserver.event_content c USING (event_nid)
-WHERE e.room_nid = $1 AND e.key_nid = 1 AND e.type_nid = 6 AND e.ord IS NOT NULL ORDER BY e.ord`
+WHERE e.ord IS NOT NULL ORDER BY e.ord`
 
 // Viewer reads what it needs to decide for one user (0: somebody who is not
 // known here) and room. ignored are the senders the user does not want to see.
 func (m *Model) Viewer(ctx context.Context, user UserNID, room RoomNID, ignored map[UserNID]bool) (*Viewer, error) {
 	v := &Viewer{user: user, ignored: ignored}
-	rows, err := m.db.Query(ctx, selectVisibilityHistory, room)
+	rows, err := m.db.Query(ctx, selectViewerHistory, room, user)
 	if err != nil {
-		return nil, fmt.Errorf("read history visibility: %w", err)
+		return nil, fmt.Errorf("read history of visibility and membership: %w", err)
 	}
-	steps, err := pgx.CollectRows(rows, pgx.RowToStructByName[MembershipChange])
+	var typ, ord int64
+	var raw []byte
+	_, err = pgx.ForEachRow(rows, []any{&typ, &ord, &raw}, func() error {
+		if typ == TypeMember {
+			v.addMembership(ord, MembershipOf(raw))
+		} else {
+			v.addVisibility(ord, raw)
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read history visibility: %w", err)
-	}
-	for _, s := range steps {
-		v.addVisibility(s.Ord, s.JSON)
-	}
-	if user == 0 {
-		return v, nil
-	}
-	changes, err := m.MembershipHistory(ctx, room, user)
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range changes {
-		v.addMembership(c.Ord, MembershipOf(c.JSON))
+		return nil, fmt.Errorf("read history of visibility and membership: %w", err)
 	}
 	return v, nil
 }

@@ -28,7 +28,8 @@ type Event struct {
 	// Redaction is the event that redacted this one; nil if none did.
 	Redaction *read.Event
 
-	// base is the event's object without room_id and unsigned, still open.
+	// base is the event's object without room_id and unsigned, still open; nil
+	// if it is encoded each time it is shown.
 	base []byte
 }
 
@@ -36,6 +37,10 @@ type Event struct {
 func New(e read.Event) *Event {
 	return &Event{Event: e, base: appendBase(make([]byte, 0, len(e.JSON)+64), &e)}
 }
+
+// Once is New for an event that is shown to one viewer only: nothing is encoded
+// before it is appended.
+func Once(e read.Event) *Event { return &Event{Event: e} }
 
 // Viewer is whom an event is shown to. The zero value of its fields means a
 // stranger looking into a world-readable room.
@@ -89,7 +94,11 @@ func (e *Event) AppendPlain(dst []byte, room matrix.RoomID) []byte {
 }
 
 func (e *Event) appendBody(dst []byte, room matrix.RoomID) []byte {
-	dst = append(dst, e.base...)
+	if e.base != nil {
+		dst = append(dst, e.base...)
+	} else {
+		dst = appendBase(dst, &e.Event)
+	}
 	if room != "" {
 		dst = matrix.AppendText(append(dst, `,"room_id":`...), string(room))
 	}

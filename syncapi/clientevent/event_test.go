@@ -46,8 +46,10 @@ func TestAppend(t *testing.T) {
 		if tc.rel != "" {
 			rel = []byte(tc.rel)
 		}
-		if got := string(e.Append([]byte("#"), &tc.f, &tc.v, rel)); got != "#"+tc.want {
-			t.Errorf("%s:\n%s\nwant\n#%s", tc.name, got, tc.want)
+		for _, e := range []*Event{e, Once(e.Event)} {
+			if got := string(e.Append([]byte("#"), &tc.f, &tc.v, rel)); got != "#"+tc.want {
+				t.Errorf("%s:\n%s\nwant\n#%s", tc.name, got, tc.want)
+			}
 		}
 	}
 	if string(e.JSON) != pdu {

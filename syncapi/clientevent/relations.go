@@ -132,7 +132,7 @@ func (b *bundler) loadEdits(ctx context.Context, q read.BundleQuery, parents []m
 		if !known || b.edits[at] != nil || !hasNewContent(e) || !b.maySee(e) {
 			continue
 		}
-		b.edits[at] = New(*e)
+		b.edits[at] = Once(*e)
 	}
 	return nil
 }
@@ -170,7 +170,7 @@ func (b *bundler) loadThreads(ctx context.Context, roots []read.RelationSummary)
 	b.thread = map[int]threadSummary{}
 	for _, r := range roots {
 		if e := latest[r.LatestNID]; e != nil && b.maySee(e) {
-			b.thread[b.byID[r.ParentID]] = threadSummary{r, New(*e)}
+			b.thread[b.byID[r.ParentID]] = threadSummary{r, Once(*e)}
 		}
 	}
 	return nil

@@ -27,7 +27,7 @@ func (s *Service) find(ctx context.Context, v *view, id matrix.EventID) (*client
 	if err != nil {
 		return nil, err
 	}
-	out := clientevent.New(e)
+	out := clientevent.Once(e)
 	return out, s.loader.Complete(ctx, []*clientevent.Event{out})
 }
 
@@ -168,7 +168,7 @@ func (s *Service) contextState(ctx context.Context, v *view, f *filter.RoomEvent
 		if f.LazyLoadMembers && e.TypeNID == read.TypeMember && !sent[*e.KeyNID] || !passes(f, e) {
 			continue
 		}
-		out = append(out, clientevent.New(*e))
+		out = append(out, clientevent.Once(*e))
 	}
 	return out, nil
 }

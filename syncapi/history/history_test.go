@@ -50,7 +50,7 @@ func open(t *testing.T) *world {
 		Ignored: func(_ context.Context, s auth.Session) (map[read.UserNID]bool, error) {
 			return w.ignored[s.UserID], nil
 		},
-		Now: func() time.Time { return time.UnixMilli(w.Clock + 1000) },
+		Now: func() time.Time { return time.UnixMilli(w.Now() + 1000) },
 	})
 	w.Edge = roomtest.ServeOnBus(t, []matrix.UserID{alice, bob, carol, stranger}, s.Routes())
 	return w
@@ -212,6 +212,51 @@ func TestMessagesWhileSending(t *testing.T) {
 	}
 	if later < 2 || got[0] != "m0" || got[49] != "m49" || got[len(got)-1] != "later" {
 		t.Errorf("forwards: %v", got)
+	}
+}
+
+// TestMessagesBehindWriters follows a room forwards while it and others are
+// written to: every event comes once and in order.
+func TestMessagesBehindWriters(t *testing.T) {
+	w := open(t)
+	const n = 150
+	r, other := w.Room(alice, roomtest.Options{}), w.Room(bob, roomtest.Options{})
+	wrote := make(chan struct{}, 2)
+	write := func(r *roomtest.Room, from matrix.UserID) {
+		defer func() { wrote <- struct{}{} }()
+		for i := range n {
+			r.Text(from, fmt.Sprint("m", i))
+		}
+	}
+	go write(r, alice)
+	go write(other, bob)
+	got, from := []string{}, ""
+	writing := 2
+	for len(got) < n {
+		q := "dir=f&limit=7"
+		if from != "" {
+			q += "&from=" + from
+		}
+		p := w.messages(alice, r, q)
+		got = append(got, bodies(p.Chunk)...)
+		if p.End != "" {
+			from = p.End
+			continue
+		}
+		if writing == 0 {
+			break
+		}
+		select { // at the newest end: wait for a writer to finish, or look again
+		case <-wrote:
+			writing--
+		case <-time.After(time.Millisecond):
+		}
+	}
+	for ; writing > 0; writing-- {
+		<-wrote
+	}
+	if diff := cmp.Diff(numbered(n), got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -80,6 +80,9 @@ func (in membersIn) wanted() ([]read.Membership, error) {
 
 // membersAt are the member events at a place of the timeline.
 func (s *Service) membersAt(ctx context.Context, v *view, ord int64, wanted []read.Membership) ([]read.Event, error) {
+	if ord == math.MaxInt64 {
+		return s.model.CurrentMembersIn(ctx, v.room.NID, wanted)
+	}
 	snapshot, err := s.model.SnapshotAt(ctx, v.room.NID, ord)
 	if errors.Is(err, read.ErrNotFound) {
 		return nil, nil

@@ -160,7 +160,7 @@ func (s *Service) senders(ctx context.Context, v *view, lists ...[]*clientevent.
 		return nil, err
 	}
 	for _, e := range list {
-		out = append(out, clientevent.New(e))
+		out = append(out, clientevent.Once(e))
 	}
 	return out, nil
 }

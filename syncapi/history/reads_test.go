@@ -36,7 +36,7 @@ func TestUnsigned(t *testing.T) {
 		if e = get(alice, mine.ID); e.Unsigned.TransactionID != "txn" || e.Unsigned.Membership != "join" || e.RoomID != r.ID {
 			t.Errorf("%s: %+v", version, e)
 		}
-		if e.Unsigned.Age != w.Clock+1000-mine.OriginTS {
+		if e.Unsigned.Age != w.Now()+1000-mine.OriginTS {
 			t.Errorf("age %d", e.Unsigned.Age)
 		}
 		if e = get(bob, mine.ID); e.Unsigned.TransactionID != "" {

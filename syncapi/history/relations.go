@@ -168,7 +168,7 @@ func (w *relationWalk) run(ctx context.Context) error {
 				w.query.Before = e.NID
 			}
 			if w.v.who.MaySee(e) && e.NID <= w.v.upTo {
-				w.events = append(w.events, clientevent.New(*e))
+				w.events = append(w.events, clientevent.Once(*e))
 			}
 		}
 		if len(list) < w.query.PageLimit {

@@ -195,12 +195,12 @@ func TestTimestampToEvent(t *testing.T) {
 	at := func(ts int64, body string) read.Event {
 		return r.Add(roomtest.Event{Sender: alice, Type: "m.room.message", Content: roomtest.C{"body": body}, OriginTS: ts})
 	}
-	now := w.Clock
+	now := w.Now()
 	early := at(now+1_000_000, "early")
 	for i := range int64(500) { // more than is looked at once, and hidden from bob
 		at(now+2_000_000+i, "hidden")
 	}
-	w.Clock = now + 3_000_000
+	w.SetNow(now + 3_000_000)
 	joined := r.Join(bob)
 	skewed := at(now+1_500_000, "a slow clock")
 	late := at(now+4_000_000, "late")

@@ -35,7 +35,7 @@ func (s *Service) state(ctx context.Context, who auth.Session, in roomIn) (httpx
 func encode(list []read.Event) []*clientevent.Event {
 	out := make([]*clientevent.Event, len(list))
 	for i := range list {
-		out[i] = clientevent.New(list[i])
+		out[i] = clientevent.Once(list[i])
 	}
 	return out
 }

@@ -141,7 +141,7 @@ func (s *Service) rootEvents(ctx context.Context, v *view, page []read.Thread) (
 				return nil, err
 			}
 		}
-		out[id] = clientevent.New(e)
+		out[id] = clientevent.Once(e)
 	}
 	return out, nil
 }

@@ -139,7 +139,7 @@ func (w *walk) take(ctx context.Context, list []read.Event) (int, error) {
 			w.pos--
 		}
 		if w.v.who.MaySee(e) && passes(w.filter, e) && (related == nil || related[e.ID]) {
-			w.events = append(w.events, clientevent.New(*e))
+			w.events = append(w.events, clientevent.Once(*e))
 		}
 	}
 	return len(list), nil

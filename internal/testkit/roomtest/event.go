@@ -16,7 +16,7 @@ type Event struct {
 	StateKey *string
 	Content  any
 	Redacts  matrix.EventID // at the top level
-	// OriginTS is the sender's clock, in ms; 0: the next tick of Rooms.Clock.
+	// OriginTS is the sender's clock, in ms; 0: the next tick of the clock.
 	OriginTS int64
 	// DeviceID and TxnID name the request that made the event.
 	DeviceID, TxnID string
@@ -34,8 +34,7 @@ func (r *Room) Add(e Event) read.Event {
 	a := r.all
 	a.t.Helper()
 	if e.OriginTS == 0 {
-		a.Clock += 1000
-		e.OriginTS = a.Clock
+		e.OriginTS = a.clock.Add(1000)
 	}
 	r.depth++
 	body := C{
@@ -102,7 +101,7 @@ func (r *Room) write(e Event, id string, raw []byte) {
 	}
 	exec(`INSERT INTO roomserver.events (event_nid, room_nid, ord, snapshot, depth, origin_ts, received_ts, type_nid, key_nid,
 		sender_nid, prev_nids, auth_nids, event_id) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13)`,
-		nid, r.NID, ord, r.snapshot, r.depth, e.OriginTS, a.Clock, typ, key, sender, []int64{r.last}, []int64{}, id)
+		nid, r.NID, ord, r.snapshot, r.depth, e.OriginTS, a.Now(), typ, key, sender, []int64{r.last}, []int64{}, id)
 	exec(`INSERT INTO roomserver.event_content (event_nid, json) VALUES ($1, $2)`, nid, raw)
 	if e.TxnID != "" {
 		exec(`INSERT INTO roomserver.event_txns (scope, event_nid, device_id, txn_id) VALUES ($1, $2, $3, $4)`,

@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"testing"
 
 	"allmende/internal/matrix"
@@ -24,17 +25,22 @@ import (
 	"allmende/roomserver/store"
 )
 
-// Rooms writes rooms into one database.
+// Rooms writes rooms into one database. Different rooms may be written to at
+// once.
 type Rooms struct {
 	DB    *pg.DB
 	Model *read.Model
-	// Clock is the time of the next event, in ms; each event advances it by a
-	// second.
-	Clock int64
 
 	t     testing.TB
+	clock atomic.Int64
 	rooms int
 }
+
+// Now is the time of the newest event, in ms; each event advances it by a second.
+func (a *Rooms) Now() int64 { return a.clock.Load() }
+
+// SetNow sets the clock, in ms.
+func (a *Rooms) SetNow(ms int64) { a.clock.Store(ms) }
 
 // Open writes into a database of the test's own, with the room server's schema
 // and what else the test needs.
@@ -45,7 +51,9 @@ func Open(t testing.TB, more ...testkit.Migrator) *Rooms {
 
 // New writes into a database whose roomserver schema is migrated.
 func New(t testing.TB, db *pg.DB) *Rooms {
-	return &Rooms{DB: db, Model: read.New(db), Clock: 1_790_000_000_000, t: t}
+	a := &Rooms{DB: db, Model: read.New(db), t: t}
+	a.SetNow(1_790_000_000_000)
+	return a
 }
 
 // Room is one room.
