@@ -4,13 +4,14 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VERSION     = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME    = 3s
 
-.PHONY: help build run test check fuzz generate clean
+.PHONY: help build run test check fuzz bench generate clean
 
 help:
 	@echo "make run       build and start a server on http://localhost:8008"
 	@echo "make test      all checks and all tests, with the race detector"
 	@echo "make check     format, vet, staticcheck and the architecture alone"
 	@echo "make fuzz      every fuzz test for FUZZTIME ($(FUZZTIME))"
+	@echo "make bench     measure a whole server, ten minutes; writes docs/performance.md"
 	@echo "make generate  write the generated files again"
 	@echo "make build     bin/allmende, stripped"
 
@@ -41,6 +42,11 @@ fuzz:
 	  echo "fuzz $$name in $$(dirname $$file)"; \
 	  go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "./$$(dirname $$file)" </dev/null || exit 1; \
 	done
+
+# BENCH=-quick for a short run, BENCH='-only send1,fanout' for some scenarios; see go run ./test/bench -help.
+bench:
+	@deploy/prerequisites.sh postgresql
+	go run ./test/bench $(if $(BENCH),$(BENCH),-write docs/performance.md)
 
 generate:
 	go generate ./...
