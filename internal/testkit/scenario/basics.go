@@ -14,7 +14,7 @@ type Scenario struct {
 // All are the scenarios that leave the installation as it is: they share it and
 // run at the same time.
 var All = slices.Concat(
-	basicScenarios,
+	basicScenarios, createScenarios, memberScenarios,
 )
 
 // Alone are the scenarios that stop the installation or change what all see:

@@ -53,6 +53,15 @@ func (h *Home) Client(t testing.TB) Client {
 // Do sends a request. body may be nil, raw bytes or anything that encodes to JSON.
 func (c Client) Do(method, path string, body any, header ...string) Answer {
 	c.t.Helper()
+	a, err := c.Try(method, path, body, header...)
+	if err != nil {
+		c.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return a
+}
+
+// Try sends a request that may meet a server that is away.
+func (c Client) Try(method, path string, body any, header ...string) (Answer, error) {
 	var r io.Reader
 	switch b := body.(type) {
 	case nil:
@@ -61,13 +70,13 @@ func (c Client) Do(method, path string, body any, header ...string) Answer {
 	default:
 		raw, err := json.Marshal(b)
 		if err != nil {
-			c.t.Fatal(err)
+			return Answer{}, err
 		}
 		r = bytes.NewReader(raw)
 	}
 	req, err := http.NewRequestWithContext(c.t.Context(), method, c.home.URL()+path, r)
 	if err != nil {
-		c.t.Fatal(err)
+		return Answer{}, err
 	}
 	if r != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -77,15 +86,15 @@ func (c Client) Do(method, path string, body any, header ...string) Answer {
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		c.t.Fatalf("%s %s: %v", method, path, err)
+		return Answer{}, err
 	}
 	defer resp.Body.Close()
 	a := Answer{Status: resp.StatusCode, Header: resp.Header}
 	if a.Raw, err = io.ReadAll(resp.Body); err != nil {
-		c.t.Fatalf("%s %s: %v", method, path, err)
+		return Answer{}, err
 	}
 	_ = json.Unmarshal(a.Raw, &a.Body) // not every answer is an object
-	return a
+	return a, nil
 }
 
 // Must sends a request that has to succeed and answers its body.
@@ -112,6 +121,11 @@ func (c Client) Refused(method, path string, body any, status int, errcode strin
 func (u *User) Do(method, path string, body any, header ...string) Answer {
 	u.t.Helper()
 	return u.Client.Do(method, path, body, append(header, "Authorization", "Bearer "+u.Token)...)
+}
+
+// Try sends a request with the user's access token that may meet a server that is away.
+func (u *User) Try(method, path string, body any) (Answer, error) {
+	return u.Client.Try(method, path, body, "Authorization", "Bearer "+u.Token)
 }
 
 // Must sends a request with the user's access token that has to succeed.
@@ -245,11 +259,14 @@ func (u *User) Sync(since string, timeout time.Duration, query ...string) M {
 	return u.Must("GET", "/_matrix/client/v3/sync?"+q.Encode(), nil)
 }
 
+// waitLimit bounds waiting for something that has to come, on a busy machine.
+const waitLimit = 2 * time.Minute
+
 // Until syncs until the answer satisfies ok, and answers it and the next token.
-func (u *User) Until(since string, ok func(M) bool) (M, string) {
+func (u *User) Until(since string, ok func(M) bool, query ...string) (M, string) {
 	u.t.Helper()
-	for range 50 {
-		m := u.Sync(since, 10*time.Second)
+	for deadline := time.Now().Add(waitLimit); time.Now().Before(deadline); {
+		m := u.Sync(since, 10*time.Second, query...)
 		since, _ = m["next_batch"].(string)
 		if ok(m) {
 			return m, since

@@ -24,6 +24,7 @@ type Home struct {
 	// ServerName is what stands behind the colon in its ids.
 	ServerName string
 
+	config    *config.Config // for admin calls
 	url       func() string
 	restart   func(t testing.TB)
 	transport http.RoundTripper
@@ -75,7 +76,12 @@ func Single(t testing.TB) *Home {
 // SingleWith is Single with a configuration of the test's own.
 func SingleWith(t testing.TB, c *config.Config) *Home {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return SingleLogged(t, c, slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
+}
+
+// SingleLogged is SingleWith with a logger of the test's own.
+func SingleLogged(t testing.TB, c *config.Config, log *slog.Logger) *Home {
+	t.Helper()
 	var inst *run.Instance
 	begin := func(t testing.TB) {
 		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
@@ -94,6 +100,7 @@ func SingleWith(t testing.TB, c *config.Config) *Home {
 	t.Cleanup(func() { end(t) })
 	return &Home{
 		ServerName: c.ServerName,
+		config:     c,
 		url:        func() string { return inst.URL() },
 		restart:    func(t testing.TB) { end(t); begin(t) },
 		transport:  newTransport(t),

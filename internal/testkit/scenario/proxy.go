@@ -92,17 +92,22 @@ func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.behind[b.turns.Add(1)%uint64(len(b.behind))].ServeHTTP(w, r)
 }
 
-// service finds who answers; what nobody answers is for clientapi to refuse.
+// service finds who answers. A wrong method is for a service that knows the path to
+// refuse, an unknown path for clientapi.
 func (p *proxy) service(r *http.Request) string {
 	method := r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
-	raw := r.URL.EscapedPath()
+	raw, knows := r.URL.EscapedPath(), "clientapi"
 	for _, c := range p.paths {
-		if c.method == method && c.pattern.MatchString(raw) {
+		if !c.pattern.MatchString(raw) {
+			continue
+		}
+		if c.method == method {
 			return c.service
 		}
+		knows = c.service
 	}
-	return "clientapi"
+	return knows
 }

@@ -53,6 +53,8 @@ func NewCluster(t testing.TB, c *config.Config, natsURL, databaseURL string) *Cl
 	t.Helper()
 	front := newProxy(t)
 	cl := &Cluster{}
+	admin := *c
+	admin.NATS.URL = natsURL
 	for i, service := range members {
 		p := &Process{Service: service, health: freeAddress(t)}
 		if service != "roomserver" {
@@ -64,6 +66,7 @@ func NewCluster(t testing.TB, c *config.Config, natsURL, databaseURL string) *Cl
 	}
 	cl.Home = &Home{
 		ServerName: c.ServerName,
+		config:     &admin,
 		url:        func() string { return front.url },
 		restart: func(t testing.TB) {
 			for _, p := range cl.Processes {
