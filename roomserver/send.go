@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"allmende/internal/matrix"
 	"allmende/roomserver/api"
@@ -28,7 +27,7 @@ func (s *Service) sendEvent(ctx context.Context, req api.SendEventReq) (api.Even
 	if strings.IndexByte(req.Txn.ID+req.Txn.DeviceID, 0) >= 0 || len(req.Txn.ID) > maxTxnID {
 		return api.EventResp{}, matrix.InvalidParam("Not a valid transaction ID.")
 	}
-	for range 2 {
+	for ctx.Err() == nil {
 		out, err := s.sendOnce(ctx, req, scope, idempotent)
 		if err == nil || !idempotent {
 			return api.EventResp{EventID: out}, answer(hidden(err))
@@ -50,7 +49,7 @@ func (s *Service) sendEvent(ctx context.Context, req api.SendEventReq) (api.Even
 		}
 		// It lost against a request that then failed itself.
 	}
-	return api.EventResp{}, matrix.Unavailable(time.Second)
+	return api.EventResp{}, ctx.Err()
 }
 
 // maxTxnID bounds transaction ids, which are kept for a day; in bytes.
