@@ -14,7 +14,8 @@ type Scenario struct {
 // All are the scenarios that leave the installation as it is: they share it and
 // run at the same time.
 var All = slices.Concat(
-	basicScenarios, createScenarios, memberScenarios,
+	accountScenarios,
+	basicScenarios, createScenarios, memberScenarios, stateScenarios, sendScenarios, pageScenarios,
 )
 
 // Alone are the scenarios that stop the installation or change what all see:

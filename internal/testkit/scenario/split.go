@@ -98,7 +98,11 @@ func (cl *Cluster) startAll(t testing.TB) {
 // Start starts the process without waiting for it.
 func (p *Process) Start(t testing.TB) {
 	t.Helper()
-	p.cmd = exec.Command(binary(t), "serve", "--config", p.config, "--only", p.Service)
+	args := []string{"serve", "--config", p.config}
+	if p.Service != "" {
+		args = append(args, "--only", p.Service)
+	}
+	p.cmd = exec.Command(binary(t), args...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	p.cmd.Env = append(os.Environ(), "ALLMENDE_LOG_LEVEL=warn")
 	out := &lines{t: t, prefix: p.Service}
@@ -168,12 +172,14 @@ func writeConfig(t testing.TB, n int, p *Process, c *config.Config, natsURL, dat
 		"server_name":     c.ServerName,
 		"data_dir":        filepath.Join(c.DataDir, fmt.Sprintf("%s-%d", p.Service, n)),
 		"client_base_url": "http://localhost:8008",
-		"nats":            M{"url": natsURL},
-		"database":        M{"url": databaseURL, "max_connections": 8},
 		"registration":    M{"policy": string(c.Registration.Policy)},
 		"presence":        M{"enabled": c.Presence.Enabled},
 		"auth":            M{"argon2": M{"memory": "8MiB", "iterations": 1, "parallelism": 1}},
 		"rate_limits":     unlimited(),
+	}
+	if natsURL != "" {
+		settings["nats"] = M{"url": natsURL}
+		settings["database"] = M{"url": databaseURL, "max_connections": 8}
 	}
 	listen := M{"metrics": p.health}
 	if p.client != "" {
