@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strings"
 
 	"allmende/config"
@@ -27,6 +28,10 @@ func serve(ctx context.Context, e *env, args []string) int {
 	o := run.Options{Log: log, Only: names(*only)}
 	if e.terminal {
 		o.Hello = e.stdout
+		o.Admin = os.Args[0] + " admin"
+		if *path != "" {
+			o.Admin += " --config " + *path
+		}
 	}
 	if err := run.CheckServices(c, o.Only); err != nil {
 		fmt.Fprintf(e.stderr, "allmende: %v\n", err)

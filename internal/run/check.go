@@ -19,8 +19,11 @@ import (
 	"allmende/internal/pgd"
 )
 
-// checkTime bounds each thing that Check tries.
-const checkTime = 5 * time.Second
+// checkTime bounds each thing that Check asks of others; making a database takes longer on a slow disk.
+const (
+	checkTime   = 5 * time.Second
+	privateTime = 2 * time.Minute
+)
 
 // Check tries what a configuration names: folder, ports, database, bus, and, while the server runs, its address from
 // outside. It lists everything that does not work.
@@ -30,25 +33,25 @@ func Check(ctx context.Context, c *config.Config) []config.Problem {
 	if conn, err := dialDoor(ctx, c.Path(doorFolder)); err == nil {
 		running = errors.Join(conn.Close()) == nil
 	}
-	k.try(ctx, "data_dir", "let the server's account write there", k.folder)
+	k.try(ctx, checkTime, "data_dir", "let the server's account write there", k.folder)
 	if running {
-		k.try(ctx, "client_base_url", "look at the DNS entry, the reverse proxy and the certificate", k.baseURL)
-		k.try(ctx, "server_name", "let https://"+c.ServerName+"/.well-known/matrix/client reach this server", k.wellKnown)
+		k.try(ctx, checkTime, "client_base_url", "look at the DNS entry, the reverse proxy and the certificate", k.baseURL)
+		k.try(ctx, checkTime, "server_name", "let https://"+c.ServerName+"/.well-known/matrix/client reach this server", k.wellKnown)
 	} else {
 		for _, addr := range c.Listen.Client {
-			k.try(ctx, "listen.client", "stop the program that holds it, or choose another address", port(addr))
+			k.try(ctx, checkTime, "listen.client", "stop the program that holds it, or choose another address", port(addr))
 		}
 		if c.Listen.Metrics != "" {
-			k.try(ctx, "listen.metrics", "stop the program that holds it, or choose another address", port(c.Listen.Metrics))
+			k.try(ctx, checkTime, "listen.metrics", "stop the program that holds it, or choose another address", port(c.Listen.Metrics))
 		}
 	}
 	if c.Database.URL != "" {
-		k.try(ctx, "database.url", "see that PostgreSQL runs there and lets this account in", k.database)
+		k.try(ctx, checkTime, "database.url", "see that PostgreSQL runs there and lets this account in", k.database)
 	} else if !running {
-		k.try(ctx, "database", "do what the text says, or set database.url", k.private)
+		k.try(ctx, privateTime, "database", "do what the text says, or set database.url", k.private)
 	}
 	if c.NATS.URL != "" {
-		k.try(ctx, "nats.url", "see that NATS runs there and lets this account in", k.bus)
+		k.try(ctx, checkTime, "nats.url", "see that NATS runs there and lets this account in", k.bus)
 	}
 	return k.problems
 }
@@ -58,8 +61,8 @@ type checker struct {
 	problems []config.Problem
 }
 
-func (k *checker) try(ctx context.Context, path, mend string, f func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(ctx, checkTime)
+func (k *checker) try(ctx context.Context, limit time.Duration, path, mend string, f func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := f(ctx); err != nil {
 		k.problems = append(k.problems, config.Problem{Path: path, Text: err.Error(), Mend: mend})

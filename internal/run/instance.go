@@ -36,8 +36,9 @@ type Options struct {
 	// Log receives everything logged; nil: nothing is logged.
 	Log *slog.Logger
 
-	// Hello is told how to go on once the server answers; nil: nobody.
+	// Hello is told how to go on once the server answers; nil: nobody. Admin is how an admin command begins there.
 	Hello io.Writer
+	Admin string
 
 	// Offline opens no listener: for admin commands while no server runs.
 	Offline bool
@@ -280,15 +281,19 @@ func (i *Instance) hello() {
 		return
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\nAllmende answers on %s as %s.\n", i.URL(), i.config.ServerName)
-	fmt.Fprintf(&b, "  first account   allmende admin create-user anna --admin\n")
+	at := i.URL()
+	if i.config.Local() {
+		at = i.baseURL // by name, as it is typed
+	}
+	fmt.Fprintf(&b, "\nAllmende answers on %s as %s.\n", at, i.config.ServerName)
+	fmt.Fprintf(&b, "  first account   %s create-user anna --admin\n", i.opts.Admin)
 	switch i.config.Registration.Policy {
 	case config.RegistrationToken:
-		fmt.Fprintf(&b, "  let people in   allmende admin token create\n")
+		fmt.Fprintf(&b, "  let people in   %s token create\n", i.opts.Admin)
 	case config.RegistrationOpen:
 		fmt.Fprintf(&b, "  let people in   registration is open to everyone\n")
 	case config.RegistrationClosed:
-		fmt.Fprintf(&b, "  let people in   allmende admin create-user NAME\n")
+		fmt.Fprintf(&b, "  let people in   %s create-user NAME\n", i.opts.Admin)
 	}
 	fmt.Fprintf(&b, "  log in          with Element or another Matrix client, homeserver %s\n", i.baseURL)
 	fmt.Fprintf(&b, "  stop            Ctrl-C\n\n")

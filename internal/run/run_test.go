@@ -76,7 +76,7 @@ func get(t *testing.T, client *http.Client, url string) (int, string, http.Heade
 func TestSingleServer(t *testing.T) {
 	c := local(t)
 	var hello strings.Builder
-	i := start(t, c, Options{Hello: &hello})
+	i := start(t, c, Options{Hello: &hello, Admin: "./allmende admin"})
 	for _, tc := range []struct {
 		path   string
 		status int
@@ -101,7 +101,7 @@ func TestSingleServer(t *testing.T) {
 	if status, body, _ := get(t, http.DefaultClient, i.MetricsURL()+"/metrics"); status != 200 || !strings.Contains(body, "allmende_http_seconds") {
 		t.Errorf("metrics: %d, %d bytes", status, len(body))
 	}
-	if !strings.Contains(hello.String(), "homeserver http://localhost:") || !strings.Contains(hello.String(), "token create") {
+	if !strings.Contains(hello.String(), "homeserver http://localhost:") || !strings.Contains(hello.String(), "./allmende admin token create") {
 		t.Errorf("greeting: %s", &hello)
 	}
 	if err := i.Close(); err != nil {
