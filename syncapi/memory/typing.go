@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// defaultTyping and maxTyping bound how long somebody types, see
-	// docs: nothing of it may last.
+	// defaultTyping and maxTyping bound how long somebody types without saying
+	// so again.
 	defaultTyping = 30 * time.Second
 	maxTyping     = 2 * time.Minute
 	// keepQuiet is how long a room is remembered in which nobody types any

@@ -57,7 +57,6 @@ type Stream struct {
 type room struct {
 	list   []Receipt
 	loaded bool
-	own    map[read.UserNID]int64 // position of the user's newest receipt
 }
 
 // New makes a stream. wake is told the rooms that have new receipts.
@@ -173,7 +172,6 @@ func (r *room) add(n Receipt) {
 		next = append(next, old)
 	}
 	r.list = append(next, n)
-	r.own[n.UserNID] = max(r.own[n.UserNID], n.Pos)
 }
 
 // Position is how far the stream has come.
@@ -202,31 +200,21 @@ func (s *Stream) Quiet(nid read.RoomNID, pos int64) bool {
 	return pos >= s.since
 }
 
-// Load makes sure that the receipts of rooms are in memory.
-func (s *Stream) Load(ctx context.Context, nids []read.RoomNID) error {
-	var missing []read.RoomNID
-	s.mu.Lock()
-	if len(s.rooms)+len(nids) > maxRooms {
-		clear(s.rooms) // whoever needs them loads them again, all in one query
-	}
-	for _, nid := range nids {
-		r := s.rooms[nid]
-		if r == nil {
-			// From here on, new receipts are applied to it.
-			r = &room{own: map[read.UserNID]int64{}}
-			s.rooms[nid] = r
-		}
-		if !r.loaded {
-			missing = append(missing, nid)
-		}
-	}
-	s.mu.Unlock()
+// Loaded are the receipts of some rooms, by position, as they were at one
+// moment. They stay what they are.
+type Loaded map[read.RoomNID][]Receipt
+
+// Load answers the receipts of rooms: every one up to the stream's position, and
+// perhaps newer ones. Rooms in use cost no query, the others one together.
+func (s *Stream) Load(ctx context.Context, nids []read.RoomNID) (Loaded, error) {
+	out := make(Loaded, len(nids))
+	missing := s.claim(nids, out)
 	if len(missing) == 0 {
-		return nil
+		return out, nil
 	}
 	list, err := s.store.ReceiptsOfRooms(ctx, missing)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	byRoom := make(map[read.RoomNID][]Receipt, len(missing))
 	for _, r := range list {
@@ -236,37 +224,55 @@ func (s *Stream) Load(ctx context.Context, nids []read.RoomNID) error {
 	defer s.mu.Unlock()
 	for _, nid := range missing {
 		r := s.rooms[nid]
-		if r == nil || r.loaded {
+		switch {
+		case r == nil: // dropped meanwhile
+			out[nid] = byRoom[nid]
 			continue
+		case !r.loaded:
+			*r = merged(byRoom[nid], r.list)
 		}
-		s.rooms[nid] = merged(byRoom[nid], r.list)
+		out[nid] = r.list
 	}
-	return nil
+	return out, nil
+}
+
+// claim takes what is in memory and prepares the other rooms: from here on, new
+// receipts are applied to them.
+func (s *Stream) claim(nids []read.RoomNID, out Loaded) (missing []read.RoomNID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.rooms)+len(nids) > maxRooms {
+		clear(s.rooms) // whoever needs them loads them again, all in one query
+	}
+	for _, nid := range nids {
+		r := s.rooms[nid]
+		if r == nil {
+			r = &room{}
+			s.rooms[nid] = r
+		}
+		if r.loaded {
+			out[nid] = r.list
+		} else {
+			missing = append(missing, nid)
+		}
+	}
+	return missing
 }
 
 // merged is what was read, with what was applied while it was read.
-func merged(stored, applied []Receipt) *room {
-	r := &room{list: stored, loaded: true, own: map[read.UserNID]int64{}}
-	for _, x := range stored {
-		r.own[x.UserNID] = max(r.own[x.UserNID], x.Pos)
-	}
+func merged(stored, applied []Receipt) room {
+	r := room{list: stored, loaded: true}
 	for _, x := range applied {
 		r.add(x)
 	}
 	return r
 }
 
-// Since are a room's receipts behind a position as one user may see them. The
-// room must have been loaded.
-func (s *Stream) Since(nid read.RoomNID, pos int64, viewer read.UserNID) []Receipt {
-	s.mu.RLock()
-	r := s.rooms[nid]
-	var list []Receipt
-	if r != nil {
-		list = r.list
-	}
-	s.mu.RUnlock()
+// Since are a room's receipts behind a position as one user may see them, newest
+// first.
+func (l Loaded) Since(nid read.RoomNID, pos int64, viewer read.UserNID) []Receipt {
 	var out []Receipt
+	list := l[nid]
 	for i := len(list) - 1; i >= 0 && list[i].Pos > pos; i-- {
 		if list[i].Kind == store.Read || list[i].UserNID == viewer {
 			out = append(out, list[i])
@@ -275,19 +281,13 @@ func (s *Stream) Since(nid read.RoomNID, pos int64, viewer read.UserNID) []Recei
 	return out
 }
 
-// Own are a user's receipts in a room, and the position of the newest. The room
-// must have been loaded.
-func (s *Stream) Own(nid read.RoomNID, user read.UserNID) (list []Receipt, newest int64) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	r := s.rooms[nid]
-	if r == nil || r.own[user] == 0 {
-		return nil, 0
-	}
-	for _, x := range r.list {
+// Own are a user's receipts in a room, and the position of the newest.
+func (l Loaded) Own(nid read.RoomNID, user read.UserNID) (list []Receipt, newest int64) {
+	for _, x := range l[nid] {
 		if x.UserNID == user {
 			list = append(list, x)
+			newest = max(newest, x.Pos)
 		}
 	}
-	return list, r.own[user]
+	return list, newest
 }

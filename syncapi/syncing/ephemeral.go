@@ -1,9 +1,11 @@
 package syncing
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	"allmende/internal/matrix"
 	"allmende/roomserver/read"
@@ -19,13 +21,12 @@ const (
 
 // ephemeral writes each room's receipts and who types there.
 func (a *assembly) ephemeral() error {
-	var nids []read.RoomNID
-	for _, r := range a.joined {
-		if r.fresh || a.since.Receipts < a.next.Receipts {
-			nids = append(nids, r.RoomNID)
-		}
+	nids := make([]read.RoomNID, len(a.joined))
+	for i, r := range a.joined {
+		nids[i] = r.RoomNID
 	}
-	if err := a.Receipts.Load(a.ctx, nids); err != nil {
+	var err error
+	if a.receipts, err = a.Receipts.Load(a.ctx, nids); err != nil {
 		return err
 	}
 	f := &a.request.filter.Room.Ephemeral
@@ -36,7 +37,7 @@ func (a *assembly) ephemeral() error {
 			since = math.MinInt64
 		}
 		if since < a.next.Receipts {
-			list := a.Receipts.Since(r.RoomNID, since, a.me)
+			list := a.receipts.Since(r.RoomNID, since, a.me)
 			r.ownReceipts = slices.ContainsFunc(list, func(x receipt.Receipt) bool { return x.UserNID == a.me })
 			if wanted && f.PassType(typeReceipt) {
 				if err := a.writeReceipts(r, list); err != nil {
@@ -69,11 +70,13 @@ func (a *assembly) writeReceipts(r *room, list []receipt.Receipt) error {
 	slices.SortStableFunc(list, func(x, y receipt.Receipt) int {
 		switch {
 		case x.EventOrd != y.EventOrd:
-			return compare(x.EventOrd, y.EventOrd)
+			return cmp.Compare(x.EventOrd, y.EventOrd)
+		case x.EventID != y.EventID: // outside of the timeline all have the same ord
+			return strings.Compare(x.EventID, y.EventID)
 		case x.Kind != y.Kind:
-			return compare(int64(x.Kind), int64(y.Kind))
+			return cmp.Compare(x.Kind, y.Kind)
 		}
-		return compare(x.UserNID, y.UserNID)
+		return cmp.Compare(x.UserNID, y.UserNID)
 	})
 	b := append(r.receipts, `{"type":"m.receipt","content":{`...)
 	for i := 0; i < len(list); {
@@ -92,16 +95,6 @@ func (a *assembly) writeReceipts(r *room, list []receipt.Receipt) error {
 	}
 	r.receipts = append(b, '}', '}')
 	return nil
-}
-
-func compare(x, y int64) int {
-	switch {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
-	}
-	return 0
 }
 
 func receiptUsers(list []receipt.Receipt) []int64 {

@@ -173,16 +173,10 @@ func (a *assembly) needMembers(r *room, users []read.UserNID, changed map[read.S
 	}
 }
 
-// memberNeeds are member events that are shown elsewhere than as state.
-type memberNeeds struct {
-	nids  []read.EventNID
-	found map[read.EventNID]*clientevent.Event
-}
-
 // loadMembers loads all member events the answer shows, in one query, and puts
 // those that are state where they belong.
 func (a *assembly) loadMembers() error {
-	nids := a.members.nids
+	var nids []read.EventNID
 	for _, r := range a.joined {
 		nids = append(nids, r.memberIDs...)
 	}
@@ -193,12 +187,12 @@ func (a *assembly) loadMembers() error {
 		return nil
 	}
 	var err error
-	if a.members.found, err = a.Tail.MemberEvents(a.ctx, nids); err != nil {
+	if a.members, err = a.Tail.MemberEvents(a.ctx, nids); err != nil {
 		return err
 	}
 	for _, r := range a.joined {
 		for _, nid := range r.memberIDs {
-			if e := a.members.found[nid]; e != nil && a.wantsState(e) {
+			if e := a.members[nid]; e != nil && a.wantsState(e) {
 				r.state = append(r.state, e)
 			}
 		}

@@ -121,9 +121,12 @@ func (s *Service) catchUp(ctx context.Context, r *request) error {
 		r.since, r.initial, r.timeout = token.Sync{}, true, 0
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	wait, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
-	return s.Tail.Await(ctx, pos)
+	if err := s.Tail.Await(wait, pos); err != nil && ctx.Err() == nil {
+		return matrix.Unavailable(catchUpTimeout).Wrap(err)
+	}
+	return ctx.Err()
 }
 
 // filterKey is an account and the number of its filter, or no account and the

@@ -11,6 +11,7 @@ import (
 	"allmende/roomserver/read"
 	"allmende/syncapi/account"
 	"allmende/syncapi/clientevent"
+	"allmende/syncapi/receipt"
 	"allmende/syncapi/tail"
 	"allmende/syncapi/token"
 )
@@ -45,7 +46,8 @@ type assembly struct {
 
 	joined, left     []*room
 	invited, knocked []*tail.View
-	members          memberNeeds
+	receipts         receipt.Loaded
+	members          map[read.EventNID]*clientevent.Event
 	strings          map[int64]string // users' ids, as far as needed
 	sentUpdate       *sentUpdate
 }

@@ -21,6 +21,7 @@ import (
 	"allmende/internal/auth"
 	"allmende/internal/bus"
 	"allmende/internal/httpx"
+	"allmende/internal/pg"
 	"allmende/roomserver/read"
 	"allmende/syncapi/account"
 	"allmende/syncapi/api"
@@ -81,7 +82,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) sync(ctx context.Context, session auth.Session, in input) (httpx.Raw, error) {
 	r, err := s.request(ctx, session, in)
 	if err != nil {
-		return httpx.Raw{}, err
+		return httpx.Raw{}, pg.Error(err)
 	}
 	s.Tail.Waiting(r.user, 1)
 	defer s.Tail.Waiting(r.user, -1)
@@ -91,7 +92,7 @@ func (s *Service) sync(ctx context.Context, session auth.Session, in input) (htt
 		changed := s.Tail.Changed(r.user)
 		out, err := s.respond(ctx, r)
 		if err != nil {
-			return httpx.Raw{}, err
+			return httpx.Raw{}, pg.Error(err)
 		}
 		if !out.empty || r.timeout <= 0 {
 			out.commit()
@@ -109,7 +110,7 @@ func (s *Service) sync(ctx context.Context, session auth.Session, in input) (htt
 	}
 }
 
-// presence notes that the user is there, as polling implies.
+// notePresence notes that the user is there, as polling implies.
 //
 // spec: c-s §GET /sync "set_presence"
 func (s *Service) notePresence(ctx context.Context, r *request, state api.PresenceState) error {

@@ -56,13 +56,9 @@ func (a *assembly) unread() error {
 	if len(a.joined) == 0 {
 		return nil
 	}
-	nids := make([]read.RoomNID, len(a.joined))
 	own := make([]read.EventNID, len(a.joined))
 	for i, r := range a.joined {
-		nids[i], own[i] = r.RoomNID, r.EventNID
-	}
-	if err := a.Receipts.Load(a.ctx, nids); err != nil {
-		return err
+		own[i] = r.EventNID
 	}
 	members, err := a.Tail.MemberEvents(a.ctx, own)
 	if err != nil {
@@ -83,7 +79,7 @@ func (a *assembly) unread() error {
 
 // count brings one count up to date and copies it.
 func (a *assembly) count(r *room, c *count, name string) error {
-	receipts, newest := a.Receipts.Own(r.RoomNID, a.me)
+	receipts, newest := a.receipts.Own(r.RoomNID, a.me)
 	rules, version := a.account.Rules()
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -76,21 +76,25 @@ func (l *list) end(b []byte) []byte {
 
 func (a *assembly) writeRooms(b []byte) (out []byte, any bool, err error) {
 	sections := list{open: `,"rooms":{`, close: `}`}
-	section := func(name string, write func(l *list, b []byte) ([]byte, error)) {
-		if err != nil {
-			return
+	for _, section := range []struct {
+		name  string
+		write func(*list, []byte) ([]byte, error)
+	}{
+		{"join", func(l *list, b []byte) ([]byte, error) { return a.writeFull(l, b, a.joined) }},
+		{"leave", func(l *list, b []byte) ([]byte, error) { return a.writeFull(l, b, a.left) }},
+		{"invite", func(l *list, b []byte) ([]byte, error) { return a.writeStripped(l, b, "invite_state", a.invited) }},
+		{"knock", func(l *list, b []byte) ([]byte, error) { return a.writeStripped(l, b, "knock_state", a.knocked) }},
+	} {
+		before, had := len(b), sections.any
+		rooms := list{open: `"` + section.name + `":{`, close: `}`}
+		if b, err = section.write(&rooms, sections.next(b)); err != nil {
+			return nil, false, err
 		}
-		rooms := list{open: `"` + name + `":{`, close: `}`}
-		var part []byte
-		if part, err = write(&rooms, nil); err == nil && rooms.any {
-			b = append(sections.next(b), rooms.end(part)...)
+		if b = rooms.end(b); !rooms.any {
+			b, sections.any = b[:before], had // nothing to say: take the opening back
 		}
 	}
-	section("join", func(l *list, b []byte) ([]byte, error) { return a.writeFull(l, b, a.joined) })
-	section("leave", func(l *list, b []byte) ([]byte, error) { return a.writeFull(l, b, a.left) })
-	section("invite", func(l *list, b []byte) ([]byte, error) { return a.writeStripped(l, b, "invite_state", a.invited) })
-	section("knock", func(l *list, b []byte) ([]byte, error) { return a.writeStripped(l, b, "knock_state", a.knocked) })
-	return sections.end(b), sections.any, err
+	return sections.end(b), sections.any, nil
 }
 
 func (a *assembly) writeFull(l *list, b []byte, rooms []*room) ([]byte, error) {
@@ -252,7 +256,7 @@ var strippedTypes = []int64{
 
 func (a *assembly) writeStripped(l *list, b []byte, name string, rooms []*tail.View) ([]byte, error) {
 	for _, v := range rooms {
-		own := a.members.found[v.EventNID]
+		own := a.members[v.EventNID]
 		if own == nil || a.ignored[own.SenderNID] {
 			continue // an invite by somebody the user ignores
 		}

@@ -189,6 +189,7 @@ func (s *stored) content(room read.Room, timeline []*Event) *content {
 		c.state[read.StateKey{TypeNID: e.TypeNID, KeyNID: *e.KeyNID}] = encoded(e)
 		c.weight += int64(2*len(e.JSON) + overhead)
 	}
+	c.levels = notificationLevels(c.state[read.StateKey{TypeNID: read.TypePowerLevels, KeyNID: read.EmptyKey}])
 	for _, m := range s.members[room.NID] {
 		c.members[m.UserNID] = m
 		c.count(m.Membership, 1)

@@ -80,6 +80,7 @@ type content struct {
 	invited    int
 	visibility *read.Visibility
 	parents    map[matrix.EventID]bool
+	levels     map[string]int64 // to notify
 	heroes     atomic.Pointer[Heroes]
 	weight     int64
 	used       int64 // ns; written by readers too
@@ -136,8 +137,14 @@ func (c *content) setState(e *Event) {
 	}
 	next[read.StateKey{TypeNID: e.TypeNID, KeyNID: *e.KeyNID}] = e.Event
 	c.state = next
-	if *e.KeyNID == read.EmptyKey && e.TypeNID == read.TypeHistoryVisibility {
+	if *e.KeyNID != read.EmptyKey {
+		return
+	}
+	switch e.TypeNID {
+	case read.TypeHistoryVisibility:
 		c.visibility = c.visibility.After(&e.Event.Event)
+	case read.TypePowerLevels:
+		c.levels = notificationLevels(e.Event)
 	}
 }
 

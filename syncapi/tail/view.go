@@ -30,6 +30,8 @@ type View struct {
 	// relations are shown.
 	Parents         map[matrix.EventID]bool
 	Joined, Invited int
+	// Levels are the power levels needed to notify, by what is notified of.
+	Levels map[string]int64
 	// Loaded is false for a room whose content is not in memory: then only
 	// Standing and Latest say anything.
 	Loaded bool
@@ -79,7 +81,7 @@ func (t *Tail) view(r *Room, s Standing, latest int64, now int64) View {
 	return View{
 		Room: c.Room, Standing: s, Latest: latest,
 		Timeline: c.timeline, Floor: c.floor, State: c.state, Visibility: c.visibility, Parents: c.parents,
-		Joined: c.joined, Invited: c.invited, Loaded: true,
+		Joined: c.joined, Invited: c.invited, Levels: c.levels, Loaded: true,
 	}
 }
 
@@ -140,27 +142,27 @@ func (t *Tail) Heroes(room read.RoomNID) *Heroes {
 
 // pushContext is what push rules ask of the room.
 func (v *View) pushContext(e *Event) pushrules.RoomContext {
-	ctx := pushrules.RoomContext{Members: v.Joined}
+	ctx := pushrules.RoomContext{Members: v.Joined, Levels: v.Levels}
 	create := v.State[read.StateKey{TypeNID: read.TypeCreate, KeyNID: read.EmptyKey}]
 	power := v.State[read.StateKey{TypeNID: read.TypePowerLevels, KeyNID: read.EmptyKey}]
 	ctx.SenderLevel = senderLevel(v.Version, e, power, create)
+	return ctx
+}
+
+// notificationLevels are the "notifications" of power levels; what is malformed
+// counts as unsaid.
+func notificationLevels(power *clientevent.Event) map[string]int64 {
 	if power == nil {
-		return ctx
+		return nil
 	}
-	var content struct {
-		Notifications map[string]json.RawMessage `json:"notifications"`
-	}
-	if json.Unmarshal(matrix.Member(power.JSON, "content"), &content) != nil {
-		return ctx
-	}
-	ctx.Levels = make(map[string]int64, len(content.Notifications))
-	for k, raw := range content.Notifications {
+	out := map[string]int64{}
+	for key, raw := range matrix.Members(matrix.Member(power.JSON, "content", "notifications")) {
 		var n int64
 		if json.Unmarshal(raw, &n) == nil {
-			ctx.Levels[k] = n
+			out[string(key)] = n
 		}
 	}
-	return ctx
+	return out
 }
 
 func senderLevel(version matrix.RoomVersion, e *Event, power, create *clientevent.Event) int64 {
