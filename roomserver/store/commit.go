@@ -64,6 +64,9 @@ func (s *Store) Commit(ctx context.Context, units []*Unit, own Span) (Committed,
 // pending are the units still to be written. A unit behind a failed one of the
 // same room was built on what did not come about, so it fails too.
 func pending(units []*Unit) []*Unit {
+	if len(units) == 1 && units[0].Err == nil {
+		return units
+	}
 	live := make([]*Unit, 0, len(units))
 	failed := map[int64]bool{}
 	claimed := map[[16]byte]bool{}
@@ -148,6 +151,11 @@ func newBatch(units []*Unit) *batch {
 	return b
 }
 
+// newQueue is a batch with room for the statements of half a transaction.
+func newQueue() *pgx.Batch {
+	return &pgx.Batch{QueuedQueries: make([]*pgx.QueuedQuery, 0, 10)}
+}
+
 // drop leaves a unit out of the transaction.
 func (b *batch) drop(u *Unit, err error) {
 	if u.Err == nil {
@@ -178,7 +186,7 @@ ON CONFLICT (alias) DO NOTHING RETURNING alias`
 // claims what must be unique. It answers the position before the batch.
 func (b *batch) open(ctx context.Context, conn *pgxpool.Conn) (before int64, err error) {
 	n := int64(len(b.rows))
-	q := &pgx.Batch{}
+	q := newQueue()
 	q.Queue("BEGIN")
 	var pos int64
 	q.Queue(advanceHead, n).QueryRow(func(row pgx.Row) error { return row.Scan(&pos) })
@@ -328,7 +336,7 @@ func (b *batch) checkFences(ctx context.Context, conn *pgxpool.Conn, after int64
 
 // write sends every row and COMMIT in one round trip.
 func (b *batch) write(ctx context.Context, conn *pgxpool.Conn) error {
-	q := &pgx.Batch{}
+	q := newQueue()
 	b.queueEvents(q)
 	b.queueHeads(q)
 	b.queueSnapshots(q)

@@ -19,10 +19,12 @@ INSERT INTO roomserver.event_content (event_nid, json) SELECT * FROM unnest($1::
 
 func (b *batch) queueEvents(q *pgx.Batch) {
 	n := len(b.rows)
-	nid, room, snap, depth := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
-	ots, rts, typ, sender := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	numbers, texts := make([]int64, 8*n), make([]string, 3*n)
+	column := func(i int) []int64 { return numbers[i*n : (i+1)*n] }
+	nid, room, snap, depth := column(0), column(1), column(2), column(3)
+	ots, rts, typ, sender := column(4), column(5), column(6), column(7)
 	key := make([]*int64, n)
-	prev, auth, id := make([]string, n), make([]string, n), make([]string, n)
+	prev, auth, id := texts[:n], texts[n:2*n], texts[2*n:]
 	json := make([][]byte, n)
 	for i, r := range b.rows {
 		nid[i], room[i], snap[i], depth[i] = r.nid(), b.rooms[i], r.Snapshot.NID(), r.Event.Depth
@@ -42,16 +44,15 @@ ON CONFLICT (room_nid) DO UPDATE SET last_nid = EXCLUDED.last_nid, depth = EXCLU
     snapshot = EXCLUDED.snapshot, extremities = EXCLUDED.extremities`
 
 func (b *batch) queueHeads(q *pgx.Batch) {
-	latest := map[int64]*Unit{}
-	for _, u := range b.units {
-		if len(u.Rows) > 0 {
-			latest[u.RoomNID] = u
+	n := len(b.units)
+	numbers, ext := make([]int64, 0, 4*n), make([]string, 0, n)
+	column := func(i int) []int64 { return numbers[i*n : i*n : (i+1)*n] }
+	room, last, depth, snap := column(0), column(1), column(2), column(3)
+	for i, u := range b.units {
+		if len(u.Rows) == 0 || b.roomFollows(i) {
+			continue
 		}
-	}
-	var room, last, depth, snap []int64
-	var ext []string
-	for nid, u := range latest {
-		room = append(room, nid)
+		room = append(room, u.RoomNID)
 		last = append(last, u.Rows[len(u.Rows)-1].nid())
 		depth = append(depth, u.Head.Depth)
 		snap = append(snap, u.Head.Snapshot.NID())
@@ -60,6 +61,17 @@ func (b *batch) queueHeads(q *pgx.Batch) {
 	if len(room) > 0 {
 		q.Queue(upsertHeads, room, last, depth, snap, ext)
 	}
+}
+
+// roomFollows tells whether a later unit is of the same room as the one at i:
+// only the last one's head is written.
+func (b *batch) roomFollows(i int) bool {
+	for _, u := range b.units[i+1:] {
+		if u.RoomNID == b.units[i].RoomNID && len(u.Rows) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 const insertSnapshots = `
