@@ -41,7 +41,7 @@ func TestLostConnections(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			time.Sleep(15 * time.Millisecond)
+			time.Sleep(40 * time.Millisecond)
 		}
 		return nil
 	})

@@ -104,6 +104,11 @@ func (s *Service) appendEvent(ctx context.Context, tx *timeline.Tx, req api.Send
 		}
 		return s.redact(ctx, tx, req)
 	}
+	if req.StateKey == nil {
+		if err := s.checkAnnotation(ctx, tx, req); err != nil {
+			return "", err
+		}
+	}
 	ev, err := tx.Append(timeline.Proto{Type: req.Type, StateKey: req.StateKey, Sender: req.Sender, Content: req.Content})
 	if err != nil {
 		return "", err

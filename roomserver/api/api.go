@@ -71,8 +71,9 @@ type EventResp struct {
 // kick, ban, unban, knock. Joining a room one is joined to, and banning a user
 // who is banned, answer the event that already says so.
 //
-// Errors: M_FORBIDDEN, M_NOT_FOUND (room unknown here and no server to ask),
-// M_BAD_STATE (already joined, not invited, …), M_UNSUPPORTED_ROOM_VERSION.
+// Errors: M_FORBIDDEN (the rules of the room, or who acts is not in it),
+// M_NOT_FOUND (join and knock: room unknown here and no server to ask),
+// M_UNABLE_TO_GRANT_JOIN (nobody here may let the user in), M_BAD_JSON.
 var SetMembership = bus.PerRoom[SetMembershipReq, EventResp](Service, "SetMembership", callTimeout)
 
 // Action is what is done to a membership. It says more than the membership it

@@ -71,6 +71,18 @@ func (m *Model) RelatedEvents(ctx context.Context, q RelationQuery) ([]Event, er
 	return m.events(ctx, sql, q.Room, ids, q.RelType, q.TypeNID, q.After, q.Before, q.PageLimit)
 }
 
+const selectAnnotationsBy = eventFields + `
+FROM roomserver.relations r
+JOIN roomserver.events e ON e.event_nid = r.child_nid` + eventJoins + `
+WHERE r.room_nid = $1 AND r.parent_id = $2 AND r.rel_type = 'm.annotation'
+  AND e.type_nid = $3 AND e.sender_nid = $4 AND e.redacted_by IS NULL`
+
+// AnnotationsBy are one user's annotations of an event that are of a type and
+// not redacted.
+func (m *Model) AnnotationsBy(ctx context.Context, room RoomNID, parent matrix.EventID, typeNID int64, sender UserNID) ([]Event, error) {
+	return m.events(ctx, selectAnnotationsBy, room, parent, typeNID, sender)
+}
+
 // Thread is a thread root and the newest event in its thread.
 type Thread struct {
 	RootID    matrix.EventID `db:"parent_id"`

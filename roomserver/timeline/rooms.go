@@ -15,6 +15,11 @@
 //     fail with it and are made again on what the database says.
 //   - A room another instance wrote to is recognised by its fence (see package
 //     store) and reloaded. Sharing out rooms by shard saves reloads, no more.
+//   - Refusals and decisions without events count only if the room was not
+//     written to by others, too: the fence is asked for them alone.
+//   - Of several copies of a room in one process only the newest is written: a
+//     copy is marked as gone before another can be made, and a new copy is
+//     compared with the database before its first decision is committed.
 package timeline
 
 import (
