@@ -103,7 +103,7 @@ export const reading = (home) => describe("reading", () => {
         const { event_id } = await anna.client.setRoomName(room_id, "second name");
         await anna.event(room_id, event_id);
         const room = await anna.room(room_id);
-        const named = room.getOrCreateFilteredTimelineSet(filter, { prepopulateTimeline: false });
+        const named = room.getOrCreateFilteredTimelineSet(filter);
         for (let more = true, n = 0; more; n++) {
             assert.ok(n < 20, "paging does not end");
             more = await anna.client.paginateEventTimeline(named.getLiveTimeline(), { backwards: true, limit: 5 });

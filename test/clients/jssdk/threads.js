@@ -8,7 +8,13 @@ import { until } from "./watch.js";
 
 export const threads = (home) => describe("threads", () => {
     let room_id, root, other, replies;
-    const reply = (m, to, body) => m.say(room_id, body, { "m.relates_to": { rel_type: "m.thread", event_id: to, is_falling_back: true, "m.in_reply_to": { event_id: to } } });
+
+    // reply opens the thread first, as Element does when somebody presses "reply in thread".
+    const reply = async (m, to, body) => {
+        const room = m.client.getRoom(room_id);
+        if (!room.getThread(to)) room.createThread(to, room.findEventById(to), [], true);
+        return (await m.client.sendMessage(room_id, to, { msgtype: "m.text", body })).event_id;
+    };
     const unread = (m) => m.client.getRoom(room_id).getThreadUnreadNotificationCount(root, "total");
 
     before(async () => {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { before, describe, test } from "node:test";
 import { PushRuleKind } from "matrix-js-sdk";
 import { Member, together } from "./member.js";
-import { refuse, until } from "./watch.js";
+import { until } from "./watch.js";
 
 export const userdata = (home) => describe("user data", () => {
     let room_id;
@@ -24,12 +24,11 @@ export const userdata = (home) => describe("user data", () => {
         assert.equal(await bert.client.getExtendedProfileProperty(anna.userId, "m.tz"), "Europe/Berlin");
         await anna.client.deleteExtendedProfileProperty("m.tz");
         assert.equal((await bert.client.getExtendedProfile(anna.userId))["m.tz"], undefined);
-        const { results } = await bert.client.searchUserDirectory({ term: "anna", limit: 5 });
-        assert.ok(results.some((r) => r.user_id === anna.userId));
     });
 
     test("presence is shared with those one shares a room with", async () => {
         const { anna, bert } = home;
+        await anna.client.setSyncPresence("unavailable"); // or each of her syncs would say that she is there
         await anna.client.setPresence({ presence: "unavailable", status_msg: "in the garden" });
         await until("anna is away", () => {
             const user = bert.client.getUser(anna.userId);
@@ -69,7 +68,7 @@ export const userdata = (home) => describe("user data", () => {
         await until("a loud one", () => counts().join() === "1,1");
         await cleo.client.setPushRuleEnabled("global", PushRuleKind.ContentSpecific, "cake", false);
         await anna.say(room_id, "still cake");
-        await until("a silent one", () => counts().join() === "2,1");
+        await until("two silent ones: rules hold for all that is unread", () => counts().join() === "2,0");
         await cleo.client.setPushRuleActions("global", PushRuleKind.ContentSpecific, "cake", ["notify"]);
         await cleo.client.deletePushRule("global", PushRuleKind.ContentSpecific, "cake");
         assert.ok(!(await cleo.client.getPushRules()).global.content.some((r) => r.rule_id === "cake"));
@@ -84,7 +83,7 @@ export const userdata = (home) => describe("user data", () => {
         assert.deepEqual(counts(), [0, 0]);
         await cleo.client.deletePushRule("global", PushRuleKind.Override, room_id);
         await anna.say(room_id, "audible");
-        await until("one unread", () => counts().join() === "1,0");
+        await until("two unread", () => counts().join() === "2,0");
     });
 
     test("who is ignored is not heard", async () => {
