@@ -102,7 +102,7 @@ func (s *Service) Run(ctx context.Context) error {
 	s.memory.Register(svc)
 	g, ctx := errgroup.WithContext(ctx)
 	for _, run := range []func(context.Context) error{
-		s.tail.Run, s.receipts.Run, s.memory.Run, s.accounts.Run, s.syncing.Run, svc.Run,
+		s.tail.Run, s.receipts.Run, s.memory.Run, s.accounts.Run, svc.Run,
 	} {
 		g.Go(func() error { return run(ctx) })
 	}

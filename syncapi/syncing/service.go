@@ -51,7 +51,6 @@ type Service struct {
 	filters *otter.Cache[filterKey, *filter.Sync]
 	sent    *otter.Cache[deviceKey, *sentMembers]
 	counts  *otter.Cache[countKey, *count]
-	done    chan struct{}
 	now     func() time.Time
 }
 
@@ -60,7 +59,7 @@ func New(d Deps) *Service {
 	return &Service{
 		Deps: d, loader: clientevent.Loader{Model: d.Model},
 		filters: newFilterCache(), sent: newSentCache(), counts: newCountCache(),
-		done: make(chan struct{}), now: time.Now,
+		now: time.Now,
 	}
 }
 
@@ -69,13 +68,6 @@ func (s *Service) Routes() []httpx.Route {
 	return []httpx.Route{
 		{Method: "GET", Path: "/_matrix/client/v3/sync", Auth: httpx.Required, Rate: httpx.RateRead, Handler: httpx.Handle(s.sync)},
 	}
-}
-
-// Run sends those who wait home when ctx ends: they ask again, elsewhere.
-func (s *Service) Run(ctx context.Context) error {
-	<-ctx.Done()
-	close(s.done)
-	return nil
 }
 
 // sync answers as soon as there is anything, or when the time is up.
@@ -102,7 +94,7 @@ func (s *Service) sync(ctx context.Context, session auth.Session, in input) (htt
 		case <-changed:
 		case <-timer.C:
 			return httpx.Raw{Body: out.body}, nil
-		case <-s.done:
+		case <-httpx.Stopping(ctx):
 			return httpx.Raw{Body: out.body}, nil
 		case <-ctx.Done():
 			return httpx.Raw{}, ctx.Err()

@@ -104,9 +104,11 @@ func (a *assembly) changedState(r *room) {
 	}
 }
 
-// showsChange is shows for the state events of the gap.
+// showsChange is shows for the state events of the gap. Where the state up to
+// the end of the timeline is asked for, a client learns nowhere else that it was
+// unbanned, or that it came and was sent away again.
 func (r *room) showsChange(e *clientevent.Event) bool {
-	return r.wasJoined && r.viewer.MaySee(&e.Event)
+	return (r.wasJoined || r.aboutViewer(&e.Event)) && r.viewer.MaySee(&e.Event)
 }
 
 func keyOf(e *read.Event) read.StateKey {

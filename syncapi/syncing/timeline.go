@@ -201,10 +201,15 @@ func (p *picker) take(list []*tail.Event) {
 // shows tells whether the user may see the event here. Of a room one was not
 // in, one sees only what happened to oneself.
 func (r *room) shows(e *tail.Event) bool {
-	if r.left && !r.full && !r.wasJoined && !(e.TypeNID == read.TypeMember && e.IsState() && *e.KeyNID == r.viewer.UserNID) {
+	if r.left && !r.full && !r.wasJoined && !r.aboutViewer(&e.Event.Event) {
 		return false
 	}
 	return r.viewer.MaySee(&e.Event.Event)
+}
+
+// aboutViewer tells whether an event is the membership of the user that asks.
+func (r *room) aboutViewer(e *read.Event) bool {
+	return e.TypeNID == read.TypeMember && e.IsState() && *e.KeyNID == r.viewer.UserNID
 }
 
 // older goes on in the database where memory ends.

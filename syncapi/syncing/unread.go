@@ -94,7 +94,11 @@ func (a *assembly) count(r *room, c *count, name string) error {
 	}
 	member := pushrules.Member{DisplayName: name}
 	for _, e := range events {
-		if e.Ord <= marks.of(e.Thread) || e.SenderNID == a.me || e.RedactedBy != nil || a.ignored[e.SenderNID] {
+		if e.SenderNID == a.me {
+			c.read(e.Thread) // who writes has read
+			continue
+		}
+		if e.Ord <= marks.of(e.Thread) || e.RedactedBy != nil || a.ignored[e.SenderNID] {
 			continue
 		}
 		var res pushrules.Result
@@ -107,6 +111,15 @@ func (a *assembly) count(r *room, c *count, name string) error {
 	}
 	r.copyCounts(c, a.request.filter.Room.Timeline.UnreadThreadNotifications)
 	return nil
+}
+
+// read marks a thread, or all outside threads, as read.
+func (c *count) read(thread matrix.EventID) {
+	if thread == "" {
+		c.main = tally{}
+		return
+	}
+	delete(c.threads, thread)
 }
 
 func (c *count) add(thread matrix.EventID, res pushrules.Result) {
