@@ -21,7 +21,7 @@ func profileFields(t *testing.T, h *Home) {
 	profile := Path("/profile/%s", anna.ID)
 	fields := M{
 		"displayname": "Anna von der Alm", "avatar_url": "mxc://example.org/anna", "m.tz": "Europe/Berlin",
-		"org.example.pronouns": []any{M{"language": "de", "summary": "sie"}}, "org.example.nothing": nil,
+		"org.example.pronouns": []any{M{"language": "de", "summary": "sie"}}, "org.example.lucky": 7.0,
 	}
 	for name, value := range fields {
 		c.Refused("GET", profile+"/"+Seg(name), nil, 404, "M_NOT_FOUND")

@@ -14,8 +14,9 @@ type Scenario struct {
 // All are the scenarios that leave the installation as it is: they share it and
 // run at the same time.
 var All = slices.Concat(
-	accountScenarios,
+	accountScenarios, inputScenarios,
 	basicScenarios, createScenarios, memberScenarios, stateScenarios, sendScenarios, pageScenarios,
+	visibleScenarios, relatedScenarios, directoryScenarios,
 )
 
 // Alone are the scenarios that stop the installation or change what all see:

@@ -23,7 +23,9 @@ type Load struct {
 	t       testing.TB
 	talkers []*talker
 	stop    context.CancelFunc
-	done    sync.WaitGroup
+	talking sync.WaitGroup
+	reading sync.WaitGroup
+	said    chan struct{} // closed when nobody talks any more
 
 	mu      sync.Mutex
 	answers map[string]int // what came instead of an acknowledgement → how often
@@ -47,7 +49,7 @@ const loadType = "org.example.number"
 func StartLoad(t testing.TB, h *Home, rooms int) *Load {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	l := &Load{t: t, stop: cancel, answers: map[string]int{}}
+	l := &Load{t: t, stop: cancel, said: make(chan struct{}), answers: map[string]int{}}
 	for range rooms {
 		k := &talker{load: l, who: h.Register(t, "talker"), reader: h.Register(t, "reader")}
 		k.room = k.who.CreateRoom(M{"preset": "public_chat"})
@@ -56,8 +58,8 @@ func StartLoad(t testing.TB, h *Home, rooms int) *Load {
 	}
 	for _, k := range l.talkers {
 		_, since := k.reader.Until("", func(m M) bool { return At(m, "rooms", "join", k.room) != nil })
-		l.done.Go(func() { k.talk(ctx) })
-		l.done.Go(func() { k.read(ctx, since) })
+		l.talking.Go(func() { k.talk(ctx) })
+		l.reading.Go(func() { k.read(since) })
 	}
 	return l
 }
@@ -126,12 +128,13 @@ func (l *Load) took(d time.Duration) {
 	l.waited = max(l.waited, d)
 }
 
-// read syncs until the talker has stopped and everything has been seen.
-func (k *talker) read(ctx context.Context, since string) {
+// read syncs until nobody talks any more and everything has been seen, or patience ends.
+func (k *talker) read(since string) {
 	filter := url.QueryEscape(`{"room":{"timeline":{"limit":100}}}`)
 	var until time.Time
-	for {
-		if ctx.Err() != nil {
+	for k.load.t.Context().Err() == nil {
+		select {
+		case <-k.load.said:
 			if until.IsZero() {
 				until = time.Now().Add(patience)
 			}
@@ -141,6 +144,7 @@ func (k *talker) read(ctx context.Context, since string) {
 			if all || time.Now().After(until) {
 				return
 			}
+		default:
 		}
 		a, err := k.reader.Try("GET", "/_matrix/client/v3/sync?timeout=2000&filter="+filter+"&since="+since, nil)
 		if err != nil || a.Status != http.StatusOK {
@@ -238,7 +242,9 @@ func (l *Load) Progress() {
 func (l *Load) Stop() {
 	l.t.Helper()
 	l.stop()
-	l.done.Wait()
+	l.talking.Wait()
+	close(l.said)
+	l.reading.Wait()
 	for i, k := range l.talkers {
 		k.check(i)
 	}
@@ -253,7 +259,6 @@ func (k *talker) check(i int) {
 	if len(k.acked) == 0 {
 		t.Errorf("room %d: nothing was said", i)
 	}
-	// The last number may have been stored although its answer was lost when the talker stopped.
 	if where := differ(k.acked, k.seen); where >= 0 {
 		t.Errorf("room %d: %d acknowledged, the reader saw %d, other than said from number %d on", i, len(k.acked), len(k.seen), where)
 	}

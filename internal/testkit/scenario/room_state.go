@@ -59,7 +59,7 @@ func stateRefused(t *testing.T, h *Home) {
 	anna.Refused("PUT", at("m.room.name", ""), []byte(`{"name":9007199254740993}`), 400, "M_BAD_JSON")
 	anna.Refused("PUT", at("m.room.name", ""), M{"name": strings.Repeat("x", 65000)}, 413, "M_TOO_LARGE")
 	anna.Refused("PUT", at("org.example", strings.Repeat("k", 256)), M{}, 413, "M_TOO_LARGE")
-	anna.Refused("PUT", at("m.room.power_levels", ""), M{"users": M{anna.ID: "100"}}, 400, "M_BAD_JSON")
+	anna.Refused("PUT", at("m.room.power_levels", ""), M{"users": M{anna.ID: "100"}}, 403, "M_FORBIDDEN") // the rules of rooms refuse it
 	levels := anna.State(room, "m.room.power_levels", "")
 	anna.Set(room, "m.room.power_levels", "", with(levels, "users", M{anna.ID: 100, bert.ID: 50}))
 	bert.Set(room, "m.room.name", "", M{"name": "ours"})
