@@ -128,10 +128,17 @@ func unname(tx *timeline.Tx, user matrix.UserID, alias matrix.RoomAlias) error {
 	return appendJSON(tx, canonicalAlias, user, content)
 }
 
-// publish puts a room into the public directory or takes it out.
+// publish puts a room into the public directory or takes it out. A room one is
+// not in is answered like one that does not exist.
 func (s *Service) publish(ctx context.Context, req api.PublishReq) (struct{}, error) {
-	err := s.mayNameRoom(ctx, req.RoomID, req.UserID)
+	in, err := s.joinedTo(ctx, req.RoomID, req.UserID)
 	if err != nil {
+		return struct{}{}, answer(err)
+	}
+	if !in {
+		return struct{}{}, matrix.NotFound("This server does not know the room.")
+	}
+	if err := s.mayNameRoom(ctx, req.RoomID, req.UserID); err != nil {
 		return struct{}{}, answer(err)
 	}
 	room, err := s.read.Room(ctx, req.RoomID)

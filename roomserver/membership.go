@@ -63,8 +63,12 @@ func (s *Service) changeMembership(ctx context.Context, tx *timeline.Tx, req api
 // checkAction looks at what the rules of rooms do not: they know memberships,
 // not what somebody means by them.
 func checkAction(tx *timeline.Tx, req api.SetMembershipReq, was read.Membership) (matrix.EventID, error) {
-	if req.Sender != req.Target && tx.Membership(req.Sender) != read.Join {
-		return "", notJoined()
+	switch req.Action {
+	case api.Join, api.Leave, api.Knock:
+	default:
+		if tx.Membership(req.Sender) != read.Join {
+			return "", notJoined()
+		}
 	}
 	switch req.Action {
 	case api.Join:
