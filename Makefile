@@ -4,11 +4,12 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VERSION     = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME    = 3s
 
-.PHONY: help build run test check fuzz bench generate clean
+.PHONY: help build run test test-clients check fuzz bench generate clean
 
 help:
 	@echo "make run       build and start a server on http://localhost:8008"
 	@echo "make test      all checks and all tests, with the race detector"
+	@echo "make test-clients  the server driven with matrix-js-sdk; needs Node.js 20"
 	@echo "make check     format, vet, staticcheck and the architecture alone"
 	@echo "make fuzz      every fuzz test for FUZZTIME ($(FUZZTIME))"
 	@echo "make bench     measure a whole server, ten minutes; writes docs/performance.md"
@@ -34,6 +35,10 @@ test: check
 	@deploy/prerequisites.sh postgresql gcc
 	go test -race -p 2 ./...
 	$(MAKE) --no-print-directory fuzz
+
+test-clients: build
+	@deploy/prerequisites.sh postgresql node npm
+	cd test/clients/jssdk && npm ci --no-audit --no-fund && ALLMENDE_BINARY=$(CURDIR)/bin/allmende npm test
 
 # go test can fuzz one target at a time.
 fuzz:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is asked for and missing, from the Debian packages: postgresql, node, gcc.
+# Installs what is asked for and missing, from the Debian packages: postgresql, node, npm, gcc.
 set -euo pipefail
 
 have() {
@@ -14,7 +14,8 @@ for need in "$@"; do
   have "$need" && continue
   case $need in
     postgresql) packages+=(postgresql) ;;
-    node) packages+=(nodejs npm) ;;
+    node) packages+=(nodejs) ;;
+    npm) packages+=(npm) ;;
     gcc) packages+=(gcc libc6-dev) ;;
     *) echo "prerequisites: no package is known for $need" >&2; exit 2 ;;
   esac
