@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	capi "allmende/clientapi/api"
 	"allmende/internal/auth"
@@ -141,8 +142,11 @@ func (s *Service) eventIn(ctx context.Context, room read.RoomNID, id matrix.Even
 	if e := s.tail.Find(room, id); e != nil {
 		return e.Event.Event, nil
 	}
-	e, err := s.model.EventByID(ctx, id)
 	unknown := matrix.NotFound("Unknown event")
+	if strings.ContainsRune(string(id), 0) {
+		return read.Event{}, unknown // no id, and nothing the database can be asked
+	}
+	e, err := s.model.EventByID(ctx, id)
 	if err != nil {
 		return e, orElse(err, unknown)
 	}

@@ -21,6 +21,7 @@ import (
 	"allmende/internal/auth"
 	"allmende/internal/bus"
 	"allmende/internal/httpx"
+	"allmende/internal/obs"
 	"allmende/internal/pg"
 	"allmende/roomserver/read"
 	"allmende/syncapi/account"
@@ -93,6 +94,7 @@ func (s *Service) sync(ctx context.Context, session auth.Session, in input) (htt
 		select {
 		case <-changed:
 		case <-timer.C:
+			out.commit()
 			return httpx.Raw{Body: out.body}, nil
 		case <-httpx.Stopping(ctx):
 			return httpx.Raw{Body: out.body}, nil
@@ -102,9 +104,19 @@ func (s *Service) sync(ctx context.Context, session auth.Session, in input) (htt
 	}
 }
 
-// notePresence notes that the user is there, as polling implies.
+// presencePatience is how long a sync may be held up by presence.
+const presencePatience = time.Second
+
+// notePresence notes that the user is there, as polling implies. The instance that
+// holds the user's presence may just have gone: no reason to keep messages back.
 //
 // spec: c-s §GET /sync "set_presence"
 func (s *Service) notePresence(ctx context.Context, r *request, state api.PresenceState) error {
-	return s.Memory.SetPresence(ctx, api.SetPresenceReq{UserID: r.session.UserID, UserNID: s.Tail.NID(r.user), State: state})
+	wait, cancel := context.WithTimeout(ctx, presencePatience)
+	defer cancel()
+	err := s.Memory.SetPresence(wait, api.SetPresenceReq{UserID: r.session.UserID, UserNID: s.Tail.NID(r.user), State: state})
+	if err != nil && ctx.Err() == nil {
+		obs.Logger(ctx).Debug("presence was not noted", "error", err)
+	}
+	return ctx.Err()
 }

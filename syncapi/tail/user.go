@@ -140,12 +140,13 @@ func (t *Tail) readUser(ctx context.Context, u *User) error {
 		u.nid = nid
 		t.numbered[nid] = u
 	}
-	t.install(u, rooms, heads)
+	t.install(u, rooms, heads, at)
 	return nil
 }
 
-// install makes the rooms known, then applies what has happened since.
-func (t *Tail) install(u *User, rooms []read.UserRoom, heads map[read.RoomNID]int64) {
+// install makes the rooms known as they were at a position, then applies what has
+// happened since.
+func (t *Tail) install(u *User, rooms []read.UserRoom, heads map[read.RoomNID]int64, at int64) {
 	u.rooms = make(map[read.RoomNID]Standing, len(rooms))
 	u.latest = t.pos
 	for _, ur := range rooms {
@@ -164,6 +165,16 @@ func (t *Tail) install(u *User, rooms []read.UserRoom, heads map[read.RoomNID]in
 		t.applyMembership(u, &pending[i])
 	}
 	u.loading = l
+	if t.pos == at {
+		return
+	}
+	// Events applied while we read were not noted in rooms that nobody followed.
+	for nid, s := range u.rooms {
+		if s.Membership == read.Join {
+			r := t.room(nid)
+			r.latest = max(r.latest, t.pos)
+		}
+	}
 }
 
 // Changed is closed as soon as something may be new for the user. Take it
