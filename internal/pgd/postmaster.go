@@ -171,19 +171,22 @@ func startingUp(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)
 }
 
-// ensureDatabase creates our database inside the cluster the first time.
-func (s *Server) ensureDatabase(ctx context.Context) error {
-	err := s.ping(ctx, databaseName)
-	var pe *pgconn.PgError
-	if err == nil || !errors.As(err, &pe) || pe.Code != "3D000" {
-		return err
-	}
+// ensureDatabase creates our database inside the cluster the first time. It asks first: connecting to what is not there
+// would put an alarming line into the log of every first start.
+func (s *Server) ensureDatabase(ctx context.Context) (err error) {
 	c, err := s.connect(ctx, "postgres")
 	if err != nil {
 		return err
 	}
-	_, err = c.Exec(ctx, "CREATE DATABASE "+databaseName).ReadAll()
-	if err = errors.Join(err, c.Close(ctx)); err != nil {
+	defer func() { err = errors.Join(err, c.Close(ctx)) }()
+	there := c.ExecParams(ctx, "SELECT 1 FROM pg_database WHERE datname = $1", [][]byte{[]byte(databaseName)}, nil, nil, nil).Read()
+	if there.Err != nil {
+		return fmt.Errorf("look for database: %w", there.Err)
+	}
+	if len(there.Rows) > 0 {
+		return nil
+	}
+	if _, err := c.Exec(ctx, "CREATE DATABASE "+databaseName).ReadAll(); err != nil {
 		return fmt.Errorf("create database: %w", err)
 	}
 	return nil
