@@ -100,6 +100,15 @@ func (s *Store) attempt(ctx context.Context, units []*Unit, own Span) (done Comm
 	}
 	defer conn.Release()
 	b := newBatch(units)
+	if b.alone(own) {
+		err := b.writeAlone(ctx, conn, own.To)
+		if err == nil {
+			return b.committed(own.To, own), false, nil
+		}
+		if !lostBet(err) {
+			return Committed{}, false, fmt.Errorf("commit events: %w", err)
+		}
+	}
 	before, err := b.open(ctx, conn)
 	if before != own.To {
 		own.After = before // others committed since: all rooms may have changed
@@ -118,8 +127,13 @@ func (s *Store) attempt(ctx context.Context, units []*Unit, own Span) (done Comm
 		rollBack(ctx, conn)
 		return Committed{}, true, nil
 	}
+	return b.committed(before, own), false, nil
+}
+
+// committed is the outcome of a batch committed behind a position.
+func (b *batch) committed(before int64, own Span) Committed {
 	own.To = before + int64(len(b.rows))
-	return Committed{From: before + 1, To: own.To, Own: own}, false, nil
+	return Committed{From: before + 1, To: own.To, Own: own}
 }
 
 const rollbackTimeout = 5 * time.Second
@@ -196,11 +210,16 @@ func (b *batch) open(ctx context.Context, conn *pgxpool.Conn) (before int64, err
 	if err := conn.SendBatch(ctx, q).Close(); err != nil {
 		return 0, fmt.Errorf("open transaction: %w", err)
 	}
+	b.number(pos - n)
+	return pos - n, nil
+}
+
+// number gives the rows the positions behind one.
+func (b *batch) number(before int64) {
 	for i, r := range b.rows {
 		r.Ref()
-		*r.num = pos - n + int64(i) + 1
+		*r.num = before + int64(i) + 1
 	}
-	return pos - n, nil
 }
 
 func (b *batch) queueRoomClaims(q *pgx.Batch) {
@@ -229,27 +248,36 @@ func (b *batch) queueRoomClaims(q *pgx.Batch) {
 	})
 }
 
-func (b *batch) queueTxnClaims(q *pgx.Batch, n int64) {
-	var scopes [][]byte
-	var places []int64
-	var devices, txns []string
+// txnColumns are the batch's transaction ids; places count its rows from 1.
+type txnColumns struct {
+	scopes        [][]byte
+	places        []int64
+	devices, txns []string
+}
+
+func (b *batch) txns() (c txnColumns) {
 	place := int64(0)
 	for _, u := range b.units {
 		for _, r := range u.Rows {
 			place++
 			for _, t := range u.Txns {
 				if t.Row == r {
-					scopes, places = append(scopes, t.Scope[:]), append(places, place)
-					devices, txns = append(devices, t.DeviceID), append(txns, t.TxnID)
+					c.scopes, c.places = append(c.scopes, t.Scope[:]), append(c.places, place)
+					c.devices, c.txns = append(c.devices, t.DeviceID), append(c.txns, t.TxnID)
 				}
 			}
 		}
 	}
-	if len(scopes) == 0 {
+	return c
+}
+
+func (b *batch) queueTxnClaims(q *pgx.Batch, n int64) {
+	c := b.txns()
+	if len(c.scopes) == 0 {
 		return
 	}
-	q.Queue(claimTxns, n, scopes, places, devices, txns).Query(func(rows pgx.Rows) error {
-		claimed := make(map[[16]byte]bool, len(scopes))
+	q.Queue(claimTxns, n, c.scopes, c.places, c.devices, c.txns).Query(func(rows pgx.Rows) error {
+		claimed := make(map[[16]byte]bool, len(c.scopes))
 		var scope []byte
 		_, err := pgx.ForEachRow(rows, []any{&scope}, func() error {
 			claimed[[16]byte(scope)] = true
@@ -337,17 +365,21 @@ func (b *batch) checkFences(ctx context.Context, conn *pgxpool.Conn, after int64
 // write sends every row and COMMIT in one round trip.
 func (b *batch) write(ctx context.Context, conn *pgxpool.Conn) error {
 	q := newQueue()
+	b.queueRows(q)
+	q.Queue("COMMIT")
+	if err := conn.SendBatch(ctx, q).Close(); err != nil {
+		return fmt.Errorf("write rows: %w", err)
+	}
+	return nil
+}
+
+func (b *batch) queueRows(q *pgx.Batch) {
 	b.queueEvents(q)
 	b.queueHeads(q)
 	b.queueSnapshots(q)
 	b.queueState(q)
 	b.queueRelations(q)
 	b.queueRedactions(q)
-	q.Queue("COMMIT")
-	if err := conn.SendBatch(ctx, q).Close(); err != nil {
-		return fmt.Errorf("write rows: %w", err)
-	}
-	return nil
 }
 
 // arrayText writes numbers as a PostgreSQL array literal: unnest cannot take
