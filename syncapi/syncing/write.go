@@ -37,8 +37,8 @@ func (a *assembly) write() (response, error) {
 	// A client that finds no count believes the server does not do encryption.
 	b = append(b, `,"to_device":{"events":[]},"device_lists":{"changed":[],"left":[]},`+
 		`"device_one_time_keys_count":{"signed_curve25519":0},"device_unused_fallback_key_types":[]}`...)
-	if a.sentUpdate != nil {
-		a.sentUpdate.token = next
+	if a.lazy() {
+		a.remember().token = next // also when no member is sent: the client goes on from here
 	}
 	return response{body: b, empty: empty && !any, members: a.sentUpdate}, nil
 }
