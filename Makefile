@@ -3,13 +3,15 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 VERSION     = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME    = 3s
+SOAK        = 50
 
-.PHONY: help build run test test-clients check fuzz bench generate clean
+.PHONY: help build run test soak test-clients check fuzz bench generate clean
 
 help:
 	@echo "make run       build and start a server on http://localhost:8008"
 	@echo "make test      all checks and all tests, with the race detector"
 	@echo "make test-clients  the server driven with matrix-js-sdk; needs Node.js 20"
+	@echo "make soak      kill and restart everything under load, SOAK ($(SOAK)) rounds of each"
 	@echo "make check     format, vet, staticcheck and the architecture alone"
 	@echo "make fuzz      every fuzz test for FUZZTIME ($(FUZZTIME))"
 	@echo "make bench     measure a whole server, ten minutes; writes docs/performance.md"
@@ -39,6 +41,11 @@ test: check
 test-clients: build
 	@deploy/prerequisites.sh postgresql node npm
 	cd test/clients/jssdk && npm ci --no-audit --no-fund && ALLMENDE_BINARY=$(CURDIR)/bin/allmende npm test
+
+# Not part of test: 50 rounds take about an hour on two cores.
+soak:
+	@deploy/prerequisites.sh postgresql gcc
+	ALLMENDE_SOAK=$(SOAK) go test -count=1 -v -timeout 5h -run '^Test(Killed|Stopped|NATSRestarted|PostgreSQLRestarted)' ./internal/testkit/scenario
 
 # go test can fuzz one target at a time.
 fuzz:

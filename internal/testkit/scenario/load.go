@@ -214,7 +214,7 @@ func (l *Load) Acknowledged() int {
 	return n
 }
 
-// Progress waits until every talker has been acknowledged again.
+// Progress waits until every talker has been acknowledged several times more.
 func (l *Load) Progress() {
 	l.t.Helper()
 	before := make([]int, len(l.talkers))
@@ -228,7 +228,7 @@ func (l *Load) Progress() {
 			k.mu.Lock()
 			n := len(k.acked)
 			k.mu.Unlock()
-			if n > before[i]+1 {
+			if n >= before[i]+10 {
 				break
 			}
 			if time.Now().After(deadline) {
