@@ -16,13 +16,13 @@ type Scenario struct {
 var All = slices.Concat(
 	accountScenarios, inputScenarios,
 	basicScenarios, createScenarios, memberScenarios, stateScenarios, sendScenarios, pageScenarios,
-	visibleScenarios, relatedScenarios, directoryScenarios,
+	visibleScenarios, relatedScenarios, directoryScenarios, syncScenarios, echoScenarios,
 )
 
 // Alone are the scenarios that stop the installation or change what all see:
 // they run one after the other when those of All have ended.
 var Alone = slices.Concat(
-	basicRestarts,
+	basicRestarts, syncRestarts,
 )
 
 var basicScenarios = []Scenario{

@@ -60,7 +60,7 @@ func pageBusyRoom(t *testing.T, h *Home) {
 	for i := range 150 {
 		before = append(before, anna.Say(room, fmt.Sprint("before ", i)))
 	}
-	m, since := bert.Sees("", room, before[149])
+	m, since := bert.FirstSees(room, before[149])
 	var stop atomic.Bool
 	var during []string
 	g := errgroup.Group{}

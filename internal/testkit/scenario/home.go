@@ -23,6 +23,9 @@ import (
 type Home struct {
 	// ServerName is what stands behind the colon in its ids.
 	ServerName string
+	// OneProcess tells that every request meets the same instance of each
+	// service, which then may remember what it has sent to whom.
+	OneProcess bool
 
 	config    *config.Config // for admin calls
 	url       func() string
@@ -100,6 +103,7 @@ func SingleLogged(t testing.TB, c *config.Config, log *slog.Logger) *Home {
 	t.Cleanup(func() { end(t) })
 	return &Home{
 		ServerName: c.ServerName,
+		OneProcess: true,
 		config:     c,
 		url:        func() string { return inst.URL() },
 		restart:    func(t testing.TB) { end(t); begin(t) },

@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"slices"
 	"testing"
+	"time"
 )
 
 // Query puts parameters behind a path.
@@ -54,6 +55,26 @@ func (u *User) Sees(since, room, id string, query ...string) (M, string) {
 func (u *User) SeesJoined(room string, query ...string) (M, string) {
 	u.t.Helper()
 	return u.Until("", func(m M) bool { return At(m, "rooms", "join", room) != nil }, query...)
+}
+
+// First syncs from nothing, again and again, until the answer satisfies ok: in a
+// cluster another instance may know a little less.
+func (u *User) First(ok func(M) bool, query ...string) (M, string) {
+	u.t.Helper()
+	for deadline := time.Now().Add(waitLimit); time.Now().Before(deadline); {
+		if m := u.Sync("", 0, query...); ok(m) {
+			since, _ := m["next_batch"].(string)
+			return m, since
+		}
+	}
+	u.t.Fatal("no first answer shows what was waited for")
+	return nil, ""
+}
+
+// FirstSees is First until an event stands in the timeline of a joined room.
+func (u *User) FirstSees(room, id string, query ...string) (M, string) {
+	u.t.Helper()
+	return u.First(func(m M) bool { return Find(Timeline(m, room), id) != nil }, query...)
 }
 
 // Timeline is a joined room's timeline in an answer of /sync.
