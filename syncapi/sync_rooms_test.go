@@ -242,6 +242,26 @@ func TestLeave(t *testing.T) {
 	}
 }
 
+// TestStateAfterOutside: what happens to someone outside a room is state too, and a client that asks for state_after takes
+// its membership from nowhere else.
+func TestStateAfterOutside(t *testing.T) {
+	w := open(t)
+	room := w.Room(alice, roomtest.Options{})
+	room.Join(bob)
+	since := w.sync(bob).Next
+	for what, happens := range map[string]func() matrix.EventID{
+		"unbanned":          func() matrix.EventID { return room.Kick(bob).ID },
+		"came and was sent": func() matrix.EventID { room.Join(bob); return room.Kick(bob).ID },
+	} {
+		ban := room.Ban(bob)
+		since = w.until(bob, since, func(a *answer) bool { return strings.Contains(a.raw, string(ban.ID)) }).Next
+		away := happens()
+		got := w.until(bob, since, func(a *answer) bool { return strings.Contains(a.raw, string(away)) }, "use_state_after", "true")
+		same(t, what, got.Rooms.Leave[room.ID].StateAfter.sorted(), []string{"member/bob leave"})
+		since = got.Next
+	}
+}
+
 func TestLazyLoading(t *testing.T) {
 	w := open(t)
 	room := w.Room(alice, roomtest.Options{})
