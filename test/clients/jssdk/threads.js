@@ -9,11 +9,16 @@ import { until } from "./watch.js";
 export const threads = (home) => describe("threads", () => {
     let room_id, root, other, replies;
 
-    // reply opens the thread first, as Element does when somebody presses "reply in thread".
+    // reply opens the thread first, as Element does when somebody presses "reply in thread". It waits until everybody's
+    // thread ends with the reply: for each the library asks for the root anew, and takes the answers as they come.
     const reply = async (m, to, body) => {
         const room = m.client.getRoom(room_id);
         if (!room.getThread(to)) room.createThread(to, room.findEventById(to), [], true);
-        return (await m.client.sendMessage(room_id, to, { msgtype: "m.text", body })).event_id;
+        const { event_id } = await m.client.sendMessage(room_id, to, { msgtype: "m.text", body });
+        for (const who of [home.anna, home.bert]) {
+            await until(`${who.userId} sees the reply`, () => who.client.getRoom(room_id).getThread(to)?.replyToEvent?.getId() === event_id);
+        }
+        return event_id;
     };
     const unread = (m) => m.client.getRoom(room_id).getThreadUnreadNotificationCount(root, "total");
 
@@ -80,7 +85,7 @@ export const threads = (home) => describe("threads", () => {
         await until("both threads", () => listed(0).length === 2);
         assert.deepEqual(listed(0), [root, other]);
         assert.deepEqual(listed(1), [root]);
-        assert.equal(room.getThread(root).length, 4);
+        await until("four replies", () => room.getThread(root).length === 4);
         const page = await bert.client.createThreadListMessagesRequest(room_id, null, 1, Direction.Backward);
         assert.deepEqual(page.chunk.map((e) => e.event_id), [other]);
         const rest = await bert.client.createThreadListMessagesRequest(room_id, page.end, 1, Direction.Backward);
