@@ -63,7 +63,7 @@ func TestRegistrationByToken(t *testing.T) {
 	wg.Wait()
 	won := 0
 	got.Range(func(_, v any) bool {
-		if v == "200<nil>" {
+		if v == "200 <nil>" {
 			won++
 		}
 		return true
