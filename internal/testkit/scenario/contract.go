@@ -35,6 +35,7 @@ type endpoint struct {
 	pattern      *regexp.Regexp
 	operation    *openapi3.Operation
 	seen         map[int]int // status → answers, guarded by contract.mu
+	unrecognized int         // answers M_UNRECOGNIZED, guarded by contract.mu
 }
 
 var spec = sync.OnceValues(loadContract)
@@ -197,6 +198,9 @@ func (c *contract) check(req *http.Request, resp *http.Response, body []byte) er
 		c.missing[req.Method+" "+req.URL.EscapedPath()] = true
 	} else {
 		e.seen[resp.StatusCode]++
+		if resp.StatusCode >= 400 && bytes.Contains(body, []byte(`"M_UNRECOGNIZED"`)) {
+			e.unrecognized++
+		}
 	}
 	c.mu.Unlock()
 	if e == nil || req.Method == http.MethodHead || req.Method == http.MethodOptions {

@@ -1,6 +1,8 @@
 package scenario_test
 
 import (
+	"flag"
+	"strings"
 	"testing"
 
 	"allmende/internal/testkit"
@@ -24,5 +26,12 @@ func TestScenarios(t *testing.T) {
 				t.Run(s.Name, func(t *testing.T) { s.Run(t, home) })
 			}
 		})
+	}
+	if part := flag.Lookup("test.run").Value.String(); strings.Count(part, "/") > 1 {
+		return // a single scenario cannot call everything
+	}
+	t.Log(scenario.Report())
+	for _, problem := range scenario.Unserved() {
+		t.Error(problem)
 	}
 }
