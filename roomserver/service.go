@@ -31,6 +31,9 @@ type Deps struct {
 	Config *config.Config
 	DB     *pg.DB
 	Bus    *bus.Bus
+	// Recent is told of what is committed, for readers in this process; nil if
+	// there are none.
+	Recent *read.Recent
 }
 
 // Service is the room server. Its methods may be used concurrently.
@@ -51,6 +54,7 @@ func New(ctx context.Context, d Deps) (*Service, error) {
 	s := &Service{Deps: d, store: st, read: read.New(d.DB)}
 	s.rooms = timeline.New(timeline.Options{
 		Store:  st,
+		Recent: d.Recent,
 		Signer: matrix.Signer{Server: matrix.ServerName(d.Config.ServerName), KeyID: key.ID, Key: key.Key},
 		Announce: func(c store.Committed) {
 			// Whoever misses it looks by itself before long.

@@ -42,6 +42,9 @@ type Deps struct {
 	DB       *pg.DB
 	Bus      *bus.Bus
 	Sessions *auth.Cache
+	// Recent is what the room server in this process committed last; nil if it
+	// runs elsewhere.
+	Recent *read.Recent
 }
 
 // Service is syncapi. Its methods may be used concurrently.
@@ -61,7 +64,7 @@ type Service struct {
 // New makes the service; nothing runs before Run.
 func New(d Deps) *Service {
 	s := &Service{Deps: d, model: read.New(d.DB), now: time.Now}
-	s.tail = tail.New(s.model, d.Bus)
+	s.tail = tail.New(s.model, d.Recent, d.Bus)
 	s.receipts = receipt.New(store.New(d.DB), d.Bus, s.tail.WakeRooms)
 	s.memory = memory.New(d.Bus, d.Config.Presence.Enabled, s.tail.WakeRooms, s.wakePresence)
 	s.accounts = account.New(s.model, d.Bus, s.tail.WakeUser)

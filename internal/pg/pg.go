@@ -76,6 +76,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Name != "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = o.Name
 	}
+	cfg.AfterConnect = planOnce
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open database pool: %w", err)
@@ -86,6 +87,14 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, err
 	}
 	return db, nil
+}
+
+// planOnce makes PostgreSQL plan each prepared statement once. Left to itself it plans many of ours anew at each call,
+// because lists of unknown length look dear to it: that took more of its time than running them. Our statements find
+// rows by index, whatever their parameters.
+func planOnce(ctx context.Context, c *pgx.Conn) error {
+	_, err := c.Exec(ctx, "SET plan_cache_mode = force_generic_plan")
+	return err
 }
 
 // await returns once a connection stands and the server on the other side is one we can use.

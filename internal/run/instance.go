@@ -21,6 +21,7 @@ import (
 	"allmende/internal/obs"
 	"allmende/internal/pg"
 	"allmende/internal/pgd"
+	"allmende/roomserver/read"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -63,6 +64,7 @@ type Instance struct {
 	db      *pg.DB
 	bus     *bus.Bus
 	auth    *auth.Cache
+	recent  read.Recent // from the room server to syncapi, when both run here
 	baseURL string
 
 	undo   []step // what Close does, last first

@@ -35,13 +35,13 @@ type service struct {
 // catalogue is every service there is, in the order in which they start: those that are asked before those that ask.
 var catalogue = []service{
 	{"roomserver", false, roomserver.Migrate, func(ctx context.Context, i *Instance) (part, error) {
-		return roomserver.New(ctx, roomserver.Deps{Config: i.config, DB: i.db, Bus: i.bus})
+		return roomserver.New(ctx, roomserver.Deps{Config: i.config, DB: i.db, Bus: i.bus, Recent: &i.recent})
 	}},
 	{"clientapi", true, clientapi.Migrate, func(_ context.Context, i *Instance) (part, error) {
 		return clientapi.New(clientapi.Deps{Config: i.config, DB: i.db, Bus: i.bus, Sessions: i.auth, BaseURL: i.BaseURL}), nil
 	}},
 	{"syncapi", true, syncapi.Migrate, func(_ context.Context, i *Instance) (part, error) {
-		return syncapi.New(syncapi.Deps{Config: i.config, DB: i.db, Bus: i.bus, Sessions: i.auth}), nil
+		return syncapi.New(syncapi.Deps{Config: i.config, DB: i.db, Bus: i.bus, Sessions: i.auth, Recent: &i.recent}), nil
 	}},
 }
 

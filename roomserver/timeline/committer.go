@@ -112,6 +112,7 @@ func (rs *Rooms) commit(ctx context.Context, jobs []*job) {
 		rs.own = done.Own
 		rs.settle(jobs, done.To)
 		if done.To > 0 {
+			rs.remember(jobs)
 			rs.announce(done)
 		}
 		rs.answer(jobs)

@@ -35,6 +35,7 @@ import (
 
 	"allmende/internal/matrix"
 	"allmende/internal/pg"
+	"allmende/roomserver/read"
 	"allmende/roomserver/store"
 
 	"github.com/maypok86/otter/v2"
@@ -44,6 +45,8 @@ import (
 type Options struct {
 	Store  *store.Store
 	Signer matrix.Signer
+	// Recent is given what was committed; may be nil.
+	Recent *read.Recent
 	// Announce is told of every commit; it must not block.
 	Announce func(store.Committed)
 	// MaxBytes bounds, roughly, the memory that rooms may take; 0 means a
@@ -59,6 +62,7 @@ type Rooms struct {
 	store    *store.Store
 	signer   matrix.Signer
 	announce func(store.Committed)
+	fresh    *read.Recent // what was committed last; may be nil
 	now      clock
 	max      int
 	queue    chan *job
@@ -88,7 +92,7 @@ const (
 // New makes an empty set of rooms.
 func New(o Options) *Rooms {
 	rs := &Rooms{
-		store: o.Store, signer: o.Signer, announce: o.Announce, now: o.Now, max: o.MaxBytes,
+		store: o.Store, signer: o.Signer, announce: o.Announce, fresh: o.Recent, now: o.Now, max: o.MaxBytes,
 		queue: make(chan *job, queued),
 		sent:  otter.Must(&otter.Options[[16]byte, matrix.EventID]{MaximumSize: rememberedTxns}),
 		rooms: map[matrix.RoomID]*list.Element{}, recent: list.New(),

@@ -47,6 +47,7 @@ const (
 type Tail struct {
 	model  *read.Model
 	loader clientevent.Loader
+	recent *read.Recent
 	bus    *bus.Bus
 	poke   chan struct{}
 
@@ -63,10 +64,11 @@ type Tail struct {
 	weight    int64
 }
 
-// New makes a tail; it is of use once Run runs.
-func New(model *read.Model, b *bus.Bus) *Tail {
+// New makes a tail; it is of use once Run runs. recent is what this process
+// committed last, nil if the room server runs elsewhere.
+func New(model *read.Model, recent *read.Recent, b *bus.Bus) *Tail {
 	return &Tail{
-		model: model, loader: clientevent.Loader{Model: model}, bus: b,
+		model: model, loader: clientevent.Loader{Model: model}, recent: recent, bus: b,
 		poke: make(chan struct{}, 1), memberEvents: newMemberCache(),
 		started:  make(chan struct{}),
 		moved:    make(chan struct{}),
@@ -114,8 +116,11 @@ func (t *Tail) Run(ctx context.Context) error {
 func (t *Tail) hear(to int64) {
 	t.mu.Lock()
 	t.announced = max(t.announced, to)
+	news := to > t.pos
 	t.mu.Unlock()
-	t.wakeUp()
+	if news {
+		t.wakeUp()
+	}
 }
 
 func (t *Tail) wakeUp() {
@@ -134,21 +139,25 @@ func (t *Tail) catchUp(ctx context.Context) error {
 		t.mu.RLock()
 		pos, announced := t.pos, t.announced
 		t.mu.RUnlock()
-		list, err := t.model.EventsAfter(ctx, pos, page)
-		if err != nil {
-			return fmt.Errorf("follow events: %w", err)
+		list, all := t.recent.After(pos, announced)
+		if !all {
+			var err error
+			if list, err = t.model.EventsAfter(ctx, pos, page); err != nil {
+				return fmt.Errorf("follow events: %w", err)
+			}
+			all = len(list) < page
 		}
 		b, err := t.prepare(ctx, list)
 		if err != nil {
 			return fmt.Errorf("prepare new events: %w", err)
 		}
-		if len(list) < page {
+		if all {
 			// Positions between the last live event and what was announced
 			// before we looked belong to events outside of timelines.
 			b.upTo = max(b.upTo, announced)
 		}
 		t.apply(b)
-		if len(list) < page {
+		if all {
 			return nil
 		}
 	}

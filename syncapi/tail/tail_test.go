@@ -32,7 +32,7 @@ func run(t *testing.T) (*Tail, *roomtest.Rooms, *bus.Bus) {
 
 func start(t *testing.T, m *read.Model, b *bus.Bus) *Tail {
 	t.Helper()
-	tl := New(m, b)
+	tl := New(m, nil, b)
 	ctx, cancel := context.WithCancel(t.Context())
 	var g errgroup.Group
 	g.Go(func() error { return tl.Run(ctx) })
@@ -152,7 +152,7 @@ func TestRedactionReachesMemory(t *testing.T) {
 	secret := room.Text(alice, "needle")
 	// Not running: this test says when the tail looks, because here the
 	// redaction and its effect are not written in one transaction.
-	tl := New(rooms.Model, testkit.Bus(t))
+	tl := New(rooms.Model, nil, testkit.Bus(t))
 	if err := tl.catchUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
