@@ -13,22 +13,22 @@ import (
 // Event is one stored event as readers need it. Sender and StateKey are given
 // as numbers; JSON holds them as text.
 type Event struct {
-	NID        EventNID       `db:"event_nid"` // also its position
-	RoomNID    RoomNID        `db:"room_nid"`
-	Ord        int64          `db:"ord"`      // place in the room's timeline; NoOrd: not in it
-	Snapshot   int64          `db:"snapshot"` // state before the event
-	OriginTS   int64          `db:"origin_ts"`
-	ReceivedTS int64          `db:"received_ts"`
-	TypeNID    int64          `db:"type_nid"`
-	KeyNID     *int64         `db:"key_nid"` // nil: not a state event
-	SenderNID  UserNID        `db:"sender_nid"`
-	RedactedBy *int64         `db:"redacted_by"`
-	ID         matrix.EventID `db:"event_id"`
+	NID        EventNID // also its position
+	RoomNID    RoomNID
+	Ord        int64 // place in the room's timeline; NoOrd: not in it
+	Snapshot   int64 // state before the event
+	OriginTS   int64
+	ReceivedTS int64
+	TypeNID    int64
+	KeyNID     *int64 // nil: not a state event
+	SenderNID  UserNID
+	RedactedBy *int64
+	ID         matrix.EventID
 	// JSON is the canonical event without unsigned, redacted if it has been.
-	JSON []byte `db:"json"`
+	JSON []byte
 	// DeviceID and TxnID name the request that made the event, for a day.
-	DeviceID string `db:"device_id"`
-	TxnID    string `db:"txn_id"`
+	DeviceID string
+	TxnID    string
 }
 
 // IsState tells whether the event carries a state key.
@@ -39,9 +39,10 @@ SELECT e.event_nid, e.room_nid, coalesce(e.ord, -9223372036854775808) AS ord, e.
        e.key_nid, e.sender_nid, e.redacted_by, e.event_id, c.json,
        coalesce(t.device_id, '') AS device_id, coalesce(t.txn_id, '') AS txn_id`
 
+// State is sent without transaction ids: for it, looking for one is spared.
 const eventJoins = `
 JOIN roomserver.event_content c ON c.event_nid = e.event_nid
-LEFT JOIN roomserver.event_txns t ON t.event_nid = e.event_nid`
+LEFT JOIN roomserver.event_txns t ON t.event_nid = CASE WHEN e.key_nid IS NULL THEN e.event_nid END`
 
 const eventColumns = eventFields + `
 FROM roomserver.events e` + eventJoins
@@ -51,11 +52,19 @@ func (m *Model) events(ctx context.Context, sql string, args ...any) ([]Event, e
 	if err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[Event])
+	list, err := pgx.CollectRows(rows, scanEvent)
 	if err != nil {
 		return nil, fmt.Errorf("read events: %w", err)
 	}
 	return list, nil
+}
+
+// scanEvent reads the columns of eventFields by their places: pages and first
+// syncs consist of this, and looking up names costs something for each row.
+func scanEvent(row pgx.CollectableRow) (e Event, err error) {
+	err = row.Scan(&e.NID, &e.RoomNID, &e.Ord, &e.Snapshot, &e.OriginTS, &e.ReceivedTS, &e.TypeNID,
+		&e.KeyNID, &e.SenderNID, &e.RedactedBy, &e.ID, &e.JSON, &e.DeviceID, &e.TxnID)
+	return e, err
 }
 
 const selectEventsAfter = eventColumns + `
