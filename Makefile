@@ -10,7 +10,7 @@ SOAK        = 50
 help:
 	@echo "make run       build and start a server on http://localhost:8008"
 	@echo "make test      all checks and all tests, with the race detector"
-	@echo "make test-clients  the server driven with matrix-js-sdk; needs Node.js 20"
+	@echo "make test-clients  the server driven with matrix-js-sdk"
 	@echo "make soak      kill and restart everything under load, SOAK ($(SOAK)) rounds of each"
 	@echo "make check     format, vet, staticcheck and the architecture alone"
 	@echo "make fuzz      every fuzz test for FUZZTIME ($(FUZZTIME))"
