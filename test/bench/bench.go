@@ -21,9 +21,10 @@ type bench struct {
 	rows  []row
 	facts facts
 
-	names int
-	large largeRoom
-	many  *user // is in many rooms
+	profile func() error // ends the profile that is being recorded
+	names   int
+	large   largeRoom
+	many    *user // is in many rooms
 }
 
 // failure carries an error out of a scenario: they are scripts, in which nothing can go on after an error.
@@ -45,9 +46,9 @@ func (b *bench) runOne(s scenario) (err error) {
 			err = f.err
 		}
 	}()
-	stop := b.home.startProfile(b.ctx, b.opts.profile, s.name)
+	b.profile = b.home.startProfile(b.ctx, b.opts.profile, s.name)
 	s.run(b)
-	return stop()
+	return b.profile()
 }
 
 // size is n, or a tenth of it in a quick run.

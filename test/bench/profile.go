@@ -90,8 +90,7 @@ func profiler() http.Handler {
 	return mux
 }
 
-// startProfile records a CPU profile of the server until the returned function is called. Of a server that is restarted
-// meanwhile there is none.
+// startProfile records a CPU profile of the server until the returned function is called.
 func (h *home) startProfile(ctx context.Context, dir, name string) (stop func() error) {
 	none := func() error { return nil }
 	if dir == "" || h.cmd == nil {
@@ -104,7 +103,6 @@ func (h *home) startProfile(ctx context.Context, dir, name string) (stop func() 
 	if err != nil {
 		return func() error { return err }
 	}
-	pid := h.cmd.Process.Pid
 	ask := func(what string) error {
 		url := fmt.Sprintf("http://%s/%s?name=%s", h.profileAddr, what, filepath.Join(dir, name))
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -120,10 +118,5 @@ func (h *home) startProfile(ctx context.Context, dir, name string) (stop func() 
 	if err := ask("start"); err != nil {
 		return func() error { return err }
 	}
-	return func() error {
-		if h.cmd == nil || h.cmd.Process.Pid != pid {
-			return nil
-		}
-		return ask("stop")
-	}
+	return func() error { return ask("stop") }
 }

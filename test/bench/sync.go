@@ -73,12 +73,14 @@ func initialSync(b *bench) {
 
 // restart measures a start with everything there.
 func (b *bench) restart(witness *user) {
+	check(b.profile())
 	check(b.home.stop())
 	took, err := b.home.start(b.ctx)
 	check(err)
 	witness.close() // the connection went with the server
 	b.tell("cold start", "ms until `/versions` answers, PostgreSQL's start included", "98 (database already there)", "400", milliseconds(took))
 	b.settle()
+	b.profile = b.home.startProfile(b.ctx, b.opts.profile, "restarted")
 }
 
 func (b *bench) initial(u *user, name, established, reach, reachMany string) {
