@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -159,7 +158,6 @@ func fanOut(b *bench) {
 }
 
 type waiting struct {
-	mu      sync.Mutex
 	arrived chan time.Time
 }
 
