@@ -69,7 +69,7 @@ func New(d Deps) *Service {
 	s.memory = memory.New(d.Bus, d.Config.Presence.Enabled, s.tail.WakeRooms, s.wakePresence)
 	s.accounts = account.New(s.model, d.Bus, s.tail.WakeUser)
 	s.syncing = syncing.New(syncing.Deps{
-		Bus: d.Bus, Model: s.model, Tail: s.tail, Receipts: s.receipts, Memory: s.memory, Accounts: s.accounts,
+		Sessions: d.Sessions, Bus: d.Bus, Model: s.model, Tail: s.tail, Receipts: s.receipts, Memory: s.memory, Accounts: s.accounts,
 	})
 	s.history = history.New(history.Deps{Model: s.model, Ignored: s.ignored})
 	s.directory = directory.New(directory.Deps{Model: s.model, ServerName: matrix.ServerName(d.Config.ServerName)})

@@ -88,6 +88,16 @@ func (c *Cache) Session(ctx context.Context, token string) (Session, error) {
 	return s, nil
 }
 
+// Still tells whether a session found a while ago is good, for requests that
+// wait: who was logged out meanwhile gets nothing more. Errors: those of Session.
+func (c *Cache) Still(ctx context.Context, s Session) error {
+	now, err := c.find(ctx, s.TokenHash)
+	if err == nil && now.Locked {
+		return matrix.UserLocked("This account has been locked")
+	}
+	return err
+}
+
 func (c *Cache) find(ctx context.Context, h Hash) (Session, error) {
 	if s, ok := c.entries.GetIfPresent(h); ok {
 		if s.Expires.IsZero() || time.Now().Before(s.Expires) {

@@ -37,6 +37,7 @@ import (
 
 // Deps is what the service is made of.
 type Deps struct {
+	Sessions *auth.Cache
 	Bus      *bus.Bus
 	Model    *read.Model
 	Tail     *tail.Tail
@@ -93,6 +94,9 @@ func (s *Service) sync(ctx context.Context, session auth.Session, in input) (htt
 		}
 		select {
 		case <-changed:
+			if err := s.Sessions.Still(ctx, session); err != nil {
+				return httpx.Raw{}, err
+			}
 		case <-timer.C:
 			out.commit()
 			return httpx.Raw{Body: out.body}, nil

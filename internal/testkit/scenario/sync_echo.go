@@ -1,12 +1,18 @@
 package scenario
 
 import (
+	"fmt"
+	"net/http"
+	"net/url"
 	"slices"
 	"testing"
+	"time"
 )
 
 var echoScenarios = []Scenario{
 	{"unread counts follow messages, mentions, threads and receipts", unreadCounts},
+	{"who writes has read", whoWritesHasRead},
+	{"a poll of a device that was logged out says nothing", loggedOutPoll},
 	{"receipts reach who may know of them", receiptsReach},
 	{"receipts are refused where they make no sense", receiptsRefused},
 	{"typing starts, stops and is seen by members alone", typing},
@@ -309,4 +315,50 @@ func tokensSurvive(t *testing.T, h *Home) {
 	bert.First(func(m M) bool {
 		return At(m, "rooms", "join", room, "unread_notifications", "notification_count") == any(1.0)
 	})
+}
+
+// whoWritesHasRead sends instead of reading: to the server it is the same.
+//
+// spec: c-s §Receiving notifications
+func whoWritesHasRead(t *testing.T, h *Home) {
+	anna, bert := h.Register(t, "anna"), h.Register(t, "bert")
+	room := anna.CreateRoom(M{"preset": "public_chat"})
+	bert.Join(room)
+	unread := func(want float64) func(M) bool {
+		return func(m M) bool {
+			return At(m, "rooms", "join", room, "unread_notifications", "notification_count") == any(want)
+		}
+	}
+	anna.Say(room, "one")
+	anna.Say(room, "two")
+	_, since := bert.Until("", unread(2))
+	bert.Say(room, "three")
+	_, since = bert.Until(since, unread(0))
+	anna.Say(room, "four")
+	bert.Until(since, unread(1))
+	bert.First(unread(1))
+}
+
+// loggedOutPoll logs a device out while its sync waits, and then says something.
+func loggedOutPoll(t *testing.T, h *Home) {
+	anna := h.Register(t, "anna")
+	room := anna.CreateRoom(M{})
+	lost := h.Login(t, anna.ID)
+	since := fmt.Sprint(lost.Sync("", 0)["next_batch"])
+	poll := make(chan Answer, 1)
+	go func() {
+		quiet := url.QueryEscape(`{"presence":{"not_types":["*"]}}`)
+		a, err := lost.Try("GET", "/_matrix/client/v3/sync?timeout=60000&filter="+quiet+"&since="+url.QueryEscape(since), nil)
+		if err != nil {
+			a.Raw = []byte(err.Error())
+		}
+		poll <- a
+	}()
+	time.Sleep(200 * time.Millisecond) // a poll that comes later is refused at the door, which shows less
+	lost.Must("POST", "/_matrix/client/v3/logout", M{})
+	lost.LoggedOut()
+	anna.Say(room, "not for the lost device")
+	if a := <-poll; a.Status != http.StatusUnauthorized || a.Errcode() != "M_UNKNOWN_TOKEN" {
+		t.Errorf("the waiting sync of a device that was logged out answered %d %s", a.Status, a.Raw)
+	}
 }
