@@ -21,12 +21,21 @@ const (
 	patience = 5 * time.Second
 	// unavailableRetry is what callers are told to wait after patience has run out.
 	unavailableRetry = 2 * time.Second
+	// attempt is how long the first try of a call that may be repeated waits. An instance that was
+	// killed takes the calls it had begun with it, and nobody tells.
+	attempt = 3 * time.Second
 )
+
+// Repeatable is a request that knows whether making it twice does no harm. It makes single calls
+// of an endpoint idempotent that is not so in general.
+type Repeatable interface {
+	Repeatable() bool
+}
 
 // Call asks the endpoint and waits for its reply. Errors, apart from those the endpoint
 // documents:
 //   - 503 with RetryAfter when nobody serves it, or the connection was lost on the way (the call
-//     may or may not have had its effect, unless the endpoint is idempotent and was tried again);
+//     may or may not have had its effect, unless it is idempotent and was tried again);
 //   - 504 when the deadline has passed;
 //   - M_TOO_LARGE when the encoded request is larger than MaxPayload;
 //   - ctx's own error when the caller cancelled.
@@ -40,7 +49,11 @@ func Call[Req, Resp any](ctx context.Context, b *Bus, e Endpoint[Req, Resp], req
 	if buf.Len() > MaxPayload {
 		return resp, matrix.TooLarge("Request too large").Wrap(fmt.Errorf("request of %s has %d bytes", e.name(), buf.Len()))
 	}
-	data, err := b.call(ctx, call{e.subject(req), e.Timeout, e.Idempotent}, buf.Bytes())
+	c := call{e.subject(req), e.Timeout, e.Idempotent}
+	if r, ok := any(req).(Repeatable); ok && r.Repeatable() {
+		c.idempotent = true
+	}
+	data, err := b.call(ctx, c, buf.Bytes())
 	if err != nil {
 		return resp, fmt.Errorf("call %s: %w", e.name(), err)
 	}
@@ -62,19 +75,24 @@ func (b *Bus) call(ctx context.Context, c call, data []byte) ([]byte, error) {
 		deadline = d
 	}
 	msg := &nats.Msg{Subject: c.subject, Data: data, Header: requestHeader(ctx)}
-	retried := false
+	retried := !c.idempotent
 	var first time.Time // of the waiting for somebody to answer
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, 200*time.Millisecond) {
-		reply, err := b.try(ctx, deadline, msg)
+		patient := deadline
+		if !retried && time.Until(deadline) > 2*attempt {
+			patient = time.Now().Add(attempt)
+		}
+		reply, err := b.try(ctx, patient, deadline, msg)
 		switch {
 		case err == nil:
 			return reply.Data, decodeError(reply)
 		case ctx.Err() == context.Canceled:
 			return nil, ctx.Err()
 		case unsent(err): // nobody has seen it
-		case errors.Is(err, errLost) && c.idempotent && !retried:
+		case !retried && (errors.Is(err, errLost) || patient != deadline && timedOut(err)):
 			retried = true
-		case first.IsZero() && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)):
+			continue // at once: who was to answer is gone, or slow and asked again
+		case first.IsZero() && timedOut(err):
 			return nil, matrix.Timeout("The server did not answer in time").Wrap(err)
 		default:
 			return nil, matrix.Unavailable(unavailableRetry).Wrap(err)
@@ -96,10 +114,15 @@ func (b *Bus) call(ctx context.Context, c call, data []byte) ([]byte, error) {
 // errLost: the connection went away between request and reply.
 var errLost = errors.New("connection to NATS lost during the call")
 
-// try sends the request once.
-func (b *Bus) try(ctx context.Context, deadline time.Time, msg *nats.Msg) (*nats.Msg, error) {
+func timedOut(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
+}
+
+// try sends the request once and waits for the reply until patient; whoever answers is told the
+// deadline of the whole call.
+func (b *Bus) try(ctx context.Context, patient, deadline time.Time, msg *nats.Msg) (*nats.Msg, error) {
 	link := b.link.Load()
-	ctx, cancel := context.WithDeadline(ctx, deadline)
+	ctx, cancel := context.WithDeadline(ctx, patient)
 	defer cancel()
 	defer context.AfterFunc(link.ctx, cancel)()
 	remaining := max(time.Until(deadline).Milliseconds(), 1)

@@ -331,3 +331,29 @@ func BenchmarkCall(b *testing.B) {
 		})
 	}
 }
+
+// twice is a request that says by itself that it may be made again.
+type twice struct {
+	Again bool `json:"again"`
+}
+
+func (r twice) Repeatable() bool { return r.Again }
+
+// TestRepeatableCallIsMadeAgain asks somebody who takes the first call to the grave.
+func TestRepeatableCallIsMadeAgain(t *testing.T) {
+	e := bus.New[twice, int64]("svc", "Twice", 8*time.Second)
+	var calls atomic.Int64
+	lost := make(chan struct{})
+	b := serve(t, e, func(ctx context.Context, _ twice) (int64, error) {
+		if n := calls.Add(1); n > 1 {
+			return n, nil
+		}
+		<-lost
+		return 0, ctx.Err()
+	})
+	defer close(lost)
+	n, err := bus.Call(t.Context(), b, e, twice{Again: true})
+	if err != nil || n != 2 {
+		t.Errorf("a call that may be repeated answered %d, %v; want the second answer", n, err)
+	}
+}

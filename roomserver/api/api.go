@@ -62,6 +62,10 @@ type SendEventReq struct {
 // ShardKey implements bus.Sharded.
 func (r SendEventReq) ShardKey() string { return string(r.RoomID) }
 
+// Repeatable implements bus.Repeatable: a transaction id makes one event, and
+// state that says what the room says already makes none.
+func (r SendEventReq) Repeatable() bool { return r.Txn.ID != "" || r.StateKey != nil }
+
 // EventResp names the event that was stored.
 type EventResp struct {
 	EventID matrix.EventID
@@ -108,6 +112,10 @@ type SetMembershipReq struct {
 
 // ShardKey implements bus.Sharded.
 func (r SetMembershipReq) ShardKey() string { return string(r.RoomID) }
+
+// Repeatable implements bus.Repeatable: who joins or leaves twice is answered
+// the event of the first time.
+func (r SetMembershipReq) Repeatable() bool { return r.Action == Join || r.Action == Leave }
 
 // UpdateProfile shows a member's new name and picture in one room, by a new
 // join event. A user who is not joined there changes nothing.
