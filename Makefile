@@ -1,11 +1,12 @@
 # Everything a developer or an admin types. `make run` and `make test` need nothing but a Debian machine with Go.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 VERSION     = $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME    = 3s
 SOAK        = 50
 
-.PHONY: help build run test soak test-clients check fuzz bench generate clean
+.PHONY: help build run test soak test-clients check vuln fuzz bench generate clean
 
 help:
 	@echo "make run       build and start a server on http://localhost:8008"
@@ -13,6 +14,7 @@ help:
 	@echo "make test-clients  the server driven with matrix-js-sdk"
 	@echo "make soak      kill and restart everything under load, SOAK ($(SOAK)) rounds of each"
 	@echo "make check     format, vet, staticcheck and the architecture alone"
+	@echo "make vuln      known vulnerabilities in what is used; asks the Go vulnerability database"
 	@echo "make fuzz      every fuzz test for FUZZTIME ($(FUZZTIME))"
 	@echo "make bench     measure a whole server, ten minutes; writes docs/performance.md"
 	@echo "make generate  write the generated files again"
@@ -32,6 +34,10 @@ check:
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go test -count=1 ./internal/archtest ./config
+
+# Not part of check: it needs a database from the network, and says something new every week.
+vuln:
+	go run $(GOVULNCHECK) ./...
 
 test: check
 	@deploy/prerequisites.sh postgresql gcc
