@@ -100,6 +100,7 @@ func (s *Service) handle(c *bus.Service) {
 	bus.Handle(c, api.DeleteAlias, s.deleteAlias)
 	bus.Handle(c, api.ResolveAlias, s.resolveAlias)
 	bus.Handle(c, api.Publish, s.publish)
+	bus.Handle(c, api.Check, s.check)
 }
 
 func (s *Service) serverName() matrix.ServerName { return s.rooms.Server() }

@@ -10,7 +10,7 @@ import (
 func check(ctx context.Context, e *env, args []string) int {
 	f := flags(e, "check", "[--config FILE] [--deep]")
 	path := configFlag(f)
-	deep := f.Bool("deep", false, "also try folder, ports, database, bus and, while the server runs, its public address")
+	deep := f.Bool("deep", false, "also try folder, ports, database, bus and, while the server runs, its public address; then read all rooms and check that nothing contradicts itself")
 	if _, code, ok := parse(e, f, args); !ok {
 		return code
 	}

@@ -17,16 +17,19 @@ import (
 	"allmende/internal/httpx"
 	"allmende/internal/pg"
 	"allmende/internal/pgd"
+	rooms "allmende/roomserver/api"
 )
 
 // checkTime bounds each thing that Check asks of others; making a database takes longer on a slow disk.
 const (
 	checkTime   = 5 * time.Second
 	privateTime = 2 * time.Minute
+	dataTime    = 15 * time.Minute
 )
 
 // Check tries what a configuration names: folder, ports, database, bus, and, while the server runs, its address from
-// outside. It lists everything that does not work.
+// outside. If all of that works it reads what the rooms left in the database and holds it against what always holds. It
+// lists everything that does not work.
 func Check(ctx context.Context, c *config.Config) []config.Problem {
 	k := &checker{config: c}
 	running := false
@@ -52,6 +55,9 @@ func Check(ctx context.Context, c *config.Config) []config.Problem {
 	}
 	if c.NATS.URL != "" {
 		k.try(ctx, checkTime, "nats.url", "see that NATS runs there and lets this account in", k.bus)
+	}
+	if len(k.problems) == 0 {
+		k.try(ctx, dataTime, "database", "restore the last backup, and keep a copy of this database for whoever looks for the cause", k.rooms)
 	}
 	return k.problems
 }
@@ -108,6 +114,23 @@ func (k *checker) private(ctx context.Context) error {
 		return err
 	}
 	return s.Stop(ctx)
+}
+
+// rooms lets the room server check its tables: a running one, or one started for the purpose.
+func (k *checker) rooms(ctx context.Context) (err error) {
+	way, err := OpenAdmin(ctx, k.config, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, way.Close()) }()
+	found, err := AdminCall(ctx, way, rooms.Check, struct{}{})
+	if err != nil {
+		return err
+	}
+	for _, v := range found.Violations {
+		err = errors.Join(err, fmt.Errorf("%s: not so %d times, first at %d", v.Rule, v.Count, v.First))
+	}
+	return err
 }
 
 func (k *checker) bus(ctx context.Context) error {

@@ -21,15 +21,17 @@ import (
 	"allmende/internal/bus"
 	"allmende/internal/matrix"
 	"allmende/internal/obs"
+	rooms "allmende/roomserver/api"
 )
 
 // The admin's door is a Unix socket in a folder that only the server's own account may enter: whoever can open it could
 // read the database as well, so it asks for nothing else.
 const (
-	doorFolder  = "admin"
-	doorSocket  = "socket"
-	doorTimeout = 30 * time.Second
-	doorBody    = 256 << 10
+	doorFolder = "admin"
+	doorSocket = "socket"
+	doorRead   = 30 * time.Second
+	doorAnswer = 15 * time.Minute // longer than any call takes: each has a limit of its own
+	doorBody   = 256 << 10
 )
 
 // doorCall is one admin call as the door answers it.
@@ -44,6 +46,7 @@ var doorCalls = map[string]doorCall{
 	api.AdminCreateRegistrationToken.Method: door(api.AdminCreateRegistrationToken),
 	api.AdminListRegistrationTokens.Method:  door(api.AdminListRegistrationTokens),
 	api.AdminRevokeRegistrationToken.Method: door(api.AdminRevokeRegistrationToken),
+	rooms.Check.Method:                      door(rooms.Check),
 }
 
 func door[Req, Resp any](e bus.Endpoint[Req, Resp]) doorCall {
@@ -80,7 +83,7 @@ func (i *Instance) openDoor() error {
 	}
 	ln.(*net.UnixListener).SetUnlinkOnClose(false) // its path may be a short-lived one; removed below
 	srv := &http.Server{
-		Handler: http.HandlerFunc(i.answerDoor), ReadTimeout: doorTimeout, WriteTimeout: 2 * doorTimeout,
+		Handler: http.HandlerFunc(i.answerDoor), ReadTimeout: doorRead, WriteTimeout: doorAnswer,
 		ErrorLog:    slog.NewLogLogger(i.log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return i.base },
 	}
@@ -110,8 +113,7 @@ func socketPath(folder string) (path string, done func(), err error) {
 }
 
 func (i *Instance) answerDoor(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), doorTimeout)
-	defer cancel()
+	ctx := r.Context()
 	resp, err := i.passDoor(ctx, w, r)
 	status := http.StatusOK
 	if err != nil {

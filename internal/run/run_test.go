@@ -352,6 +352,28 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestCheckReadsTheRooms damages a database and asks, with the server running and without.
+func TestCheckReadsTheRooms(t *testing.T) {
+	c := local(t)
+	i := start(t, c, Options{})
+	if p := Check(t.Context(), c); len(p) > 0 {
+		t.Errorf("problems of a sound database: %v", p)
+	}
+	const damage = `INSERT INTO roomserver.relations (room_nid, parent_id, child_nid, rel_type) VALUES (1, '$lost', 99, 'm.thread')`
+	if _, err := i.db.Exec(t.Context(), damage); err != nil {
+		t.Fatal(err)
+	}
+	if p := Check(t.Context(), c); len(p) != 1 || p[0].Path != "database" || !strings.Contains(p[0].Text, "99") {
+		t.Errorf("a running server with a damaged database: %v", p)
+	}
+	if err := i.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if p := Check(t.Context(), c); len(p) != 1 || p[0].Path != "database" || !strings.Contains(p[0].Text, "99") {
+		t.Errorf("a stopped server with a damaged database: %v", p)
+	}
+}
+
 func closedPort(t *testing.T) string {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

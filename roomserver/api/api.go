@@ -178,3 +178,22 @@ type ShareRoomReq struct {
 type ShareRoomResp struct {
 	Share bool
 }
+
+// Check compares the room server's tables with what always holds of them. It
+// reads every event and changes nothing.
+var Check = bus.New[struct{}, CheckResp](Service, "Check", checkTimeout)
+
+// checkTimeout is enough to read some millions of events.
+const checkTimeout = 10 * time.Minute
+
+// CheckResp lists what is broken; nothing is as it should be.
+type CheckResp struct {
+	Violations []Violation
+}
+
+// Violation is a rule that does not hold.
+type Violation struct {
+	Rule  string // what should hold
+	Count int64  // of rows that break it
+	First int64  // number of one of them: an event, a room or a snapshot
+}
