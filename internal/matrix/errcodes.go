@@ -90,16 +90,6 @@ func UnsupportedRoomVersion(msg string) *Error {
 	return newError(http.StatusBadRequest, "M_UNSUPPORTED_ROOM_VERSION", msg)
 }
 
-// WrongRoomVersion: the room's version is none that the asking server named.
-func WrongRoomVersion(msg string) *Error {
-	return newError(http.StatusBadRequest, "M_INCOMPATIBLE_ROOM_VERSION", msg)
-}
-
-// BadState: the change does not fit the state of the room, such as unbanning somebody not banned.
-func BadState(msg string) *Error {
-	return newError(http.StatusBadRequest, "M_BAD_STATE", msg)
-}
-
 // BadAlias: an alias does not point to the room.
 func BadAlias(msg string) *Error {
 	return newError(http.StatusBadRequest, "M_BAD_ALIAS", msg)
@@ -130,11 +120,6 @@ func Unauthorized(msg string) *Error {
 	return newError(http.StatusUnauthorized, "M_UNAUTHORIZED", msg)
 }
 
-// UnableToAuthoriseJoin: this server cannot check the conditions of a restricted room.
-func UnableToAuthoriseJoin(msg string) *Error {
-	return newError(http.StatusBadRequest, "M_UNABLE_TO_AUTHORISE_JOIN", msg)
-}
-
 // UnableToGrantJoin: nobody on this server may invite to the restricted room.
 func UnableToGrantJoin(msg string) *Error {
 	return newError(http.StatusBadRequest, "M_UNABLE_TO_GRANT_JOIN", msg)
@@ -145,49 +130,9 @@ func WrongBackupVersion(msg string) *Error {
 	return newError(http.StatusForbidden, "M_WRONG_ROOM_KEYS_VERSION", msg)
 }
 
-// UnknownPos: the sliding sync position is not known (any more).
-func UnknownPos(msg string) *Error {
-	return newError(http.StatusBadRequest, "M_UNKNOWN_POS", msg)
-}
-
-// InviteBlocked: the invited user accepts no such invites.
-func InviteBlocked(msg string) *Error {
-	return newError(http.StatusForbidden, "M_INVITE_BLOCKED", msg)
-}
-
-// CannotLeaveServerNoticeRoom: the server notices room cannot be left.
-func CannotLeaveServerNoticeRoom(msg string) *Error {
-	return newError(http.StatusForbidden, "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM", msg)
-}
-
-// ResourceLimitExceeded: a limit of the installation is reached.
-func ResourceLimitExceeded(msg string) *Error {
-	return newError(http.StatusForbidden, "M_RESOURCE_LIMIT_EXCEEDED", msg)
-}
-
 // ThreepidDenied: this third-party identifier may not be used here.
 func ThreepidDenied(msg string) *Error {
 	return newError(http.StatusForbidden, "M_THREEPID_DENIED", msg)
-}
-
-// ThreepidInUse: the third-party identifier is taken.
-func ThreepidInUse(msg string) *Error {
-	return newError(http.StatusBadRequest, "M_THREEPID_IN_USE", msg)
-}
-
-// ThreepidNotFound: no such third-party identifier.
-func ThreepidNotFound(msg string) *Error {
-	return newError(http.StatusBadRequest, "M_THREEPID_NOT_FOUND", msg)
-}
-
-// NotYetUploaded: the media id was given out, its content has not arrived.
-func NotYetUploaded(msg string) *Error {
-	return newError(http.StatusGatewayTimeout, "M_NOT_YET_UPLOADED", msg)
-}
-
-// CannotOverwriteMedia: the media id already has content.
-func CannotOverwriteMedia(msg string) *Error {
-	return newError(http.StatusConflict, "M_CANNOT_OVERWRITE_MEDIA", msg)
 }
 
 // ProfileTooLarge: the profile would be larger than 64 KiB.

@@ -3,10 +3,6 @@ package obs
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -97,30 +93,4 @@ func writeHealth(w http.ResponseWriter, status int, failing []string) {
 		OK      bool     `json:"ok"`
 		Failing []string `json:"failing,omitempty"`
 	}{len(failing) == 0, failing})
-}
-
-// Serve answers metrics and health on addr until ctx ends. ready is called with the address
-// once the port is open; it may be nil.
-func Serve(ctx context.Context, addr string, h http.Handler, ready func(net.Addr)) error {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", addr)
-	if err != nil {
-		return fmt.Errorf("listen for metrics on %s: %w", addr, err)
-	}
-	if ready != nil {
-		ready(l.Addr())
-	}
-	s := &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second,
-		WriteTimeout:      30 * time.Second,
-		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
-		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
-	}
-	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
-	defer stop()
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve metrics: %w", err)
-	}
-	return nil
 }

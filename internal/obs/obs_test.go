@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -159,25 +158,5 @@ func TestHealth(t *testing.T) {
 	h.Add("worse", func(context.Context) error { return nil })
 	if status, body := get("/health/ready"); status != 200 || body != `{"ok":true}` {
 		t.Errorf("mended: %d %s", status, body)
-	}
-}
-
-func TestServe(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	addr, done := make(chan net.Addr, 1), make(chan error, 1)
-	go func() {
-		done <- Serve(ctx, "127.0.0.1:0", new(Health).Handler(MetricsHandler(Metrics)), func(a net.Addr) { addr <- a })
-	}()
-	resp, err := http.Get("http://" + (<-addr).String() + "/health/live")
-	if err != nil || resp.StatusCode != 200 {
-		t.Fatalf("%v, %v", resp, err)
-	}
-	_ = resp.Body.Close()
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if err := Serve(t.Context(), "256.0.0.1:0", nil, nil); err == nil {
-		t.Error("an impossible address is no error")
 	}
 }
