@@ -48,7 +48,7 @@ test-clients: build
 	@deploy/prerequisites.sh postgresql node npm
 	cd test/clients/jssdk && npm ci --no-audit --no-fund && ALLMENDE_BINARY=$(CURDIR)/bin/allmende npm test
 
-# Not part of test: 50 rounds take about an hour on two cores.
+# Not part of test: 50 rounds take some ten minutes on two cores.
 soak:
 	@deploy/prerequisites.sh postgresql gcc
 	ALLMENDE_SOAK=$(SOAK) go test -count=1 -v -timeout 5h -run '^Test(Killed|Stopped|NATSRestarted|PostgreSQLRestarted)' ./internal/testkit/scenario
