@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"allmende/config"
+	"allmende/internal/auth"
 	"allmende/internal/bus"
 	"allmende/internal/matrix"
 	"allmende/internal/testkit"
@@ -67,7 +68,12 @@ func (w *world) again() *world {
 
 func start(t testing.TB, rooms *roomtest.Rooms, b *bus.Bus, cfg *config.Config) *syncapi.Service {
 	t.Helper()
-	s := syncapi.New(syncapi.Deps{Config: cfg, DB: rooms.DB, Bus: b})
+	sessions, err := auth.NewCache(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sessions.Close)
+	s := syncapi.New(syncapi.Deps{Config: cfg, DB: rooms.DB, Bus: b, Sessions: sessions})
 	ctx, cancel := context.WithCancel(t.Context())
 	var g errgroup.Group
 	g.Go(func() error { return s.Run(ctx) })
